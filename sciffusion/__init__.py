@@ -1,0 +1,1 @@
+"""Diffusion models for scientific data that are not images."""

@@ -1,0 +1,80 @@
+r"""Sources of noise for stochastic steps, and quasi-random panels of starting noise.
+
+A stochastic solver asks its noise source for standard normal values between two times.  The source sees the times,
+so that noise tied to time (Brownian trees, coloured noise, test impulses) fits the same signature.
+
+A quasi-random panel replaces independent draws :math:`z_i \sim N(0, I)` by :math:`\Phi^{-1}(u_i)` with a scrambled
+Sobol sequence :math:`u_i`: averages over the panel of a smooth function have an error that falls almost as 1/n
+(Owen, *Scrambled Net Variance for Integrals of Smooth Functions*, Annals of Statistics 25, 1997).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["NoiseSource", "WhiteNoise", "gaussian_panel"]
+
+
+class NoiseSource(Protocol):
+    """Standard normal noise for the step between two times."""
+
+    def draw(self, like: Tensor, generator: torch.Generator | None, t: Tensor, t_next: Tensor) -> Tensor:
+        """Return noise of the shape, type and device of ``like`` for the step from ``t`` to ``t_next``."""
+        ...
+
+
+@dataclass(frozen=True)
+class WhiteNoise:
+    """Independent standard normal noise at every element and every step."""
+
+    def draw(self, like: Tensor, generator: torch.Generator | None, t: Tensor, t_next: Tensor) -> Tensor:
+        """Draw from ``generator``, which may live on another device than ``like``.
+
+        Raises
+        ------
+        ValueError
+            Without a generator: the global random state is never used.
+        """
+        if generator is None:
+            raise ValueError("a stochastic solver needs a generator, got None; pass generator= to sample()")
+        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
+        return noise.to(like.device)
+
+
+def gaussian_panel(
+    count: int, dim: int, generator: torch.Generator, *, quasi_random: bool = True, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return a panel of standard normal points.
+
+    Parameters
+    ----------
+    count : int
+        Number of points; powers of two give the best balanced Sobol panels.
+    dim : int
+        Dimension of each point.
+    generator : torch.Generator
+        Seeds the scrambling (or draws the points); the same state gives the same panel.
+    quasi_random : bool, default True
+        Scrambled Sobol points mapped by the normal quantile function; False gives independent points.
+    dtype : torch.dtype, default float32
+        Of the result.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(count, dim)``, on the CPU for a quasi-random panel, else on the generator's device.
+    """
+    if count < 1 or dim < 1:
+        raise ValueError(f"count and dim must be positive, got {count} and {dim}")
+    if not quasi_random:
+        return torch.randn(count, dim, generator=generator, dtype=dtype, device=generator.device)
+    seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
+    points = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed).draw(count, dtype=torch.float64)
+    # Sobol points are multiples of 2^-30; half a cell keeps the quantiles finite and the panel centred.
+    cell = 2.0**-31
+    normal: Tensor = torch.special.ndtri(points.clamp(cell, 1.0 - cell))
+    return normal.to(dtype)
