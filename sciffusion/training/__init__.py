@@ -1,1 +1,21 @@
-"""See design."""
+"""Training of networks: options, time samplers, averages of weights, checkpoints and the fit loop.
+
+Importing this package does not import Lightning; the first call of `fit_network` does.
+"""
+
+from __future__ import annotations
+
+from .checkpoints import CheckpointError
+from .ema import ExponentialProfile, PowerProfile, WeightAverage
+from .loop import fit_network
+from .options import TrainingHistory, TrainingOptions
+
+__all__ = [
+    "CheckpointError",
+    "ExponentialProfile",
+    "PowerProfile",
+    "TrainingHistory",
+    "TrainingOptions",
+    "WeightAverage",
+    "fit_network",
+]

@@ -1,0 +1,123 @@
+"""Contexts that leave the process as it was found.
+
+A fit must not change what the caller's own code depends on: torch's random streams, its default dtype and
+threads, the deterministic flags, Python's warning filters and the log levels of Lightning. Layers such as
+dropout can only draw from torch's global stream; inside `preserved_torch_state` that stream starts from a
+seed of the fit, so such networks train reproducibly too.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+__all__ = ["InterruptFlag", "deferred_interrupt", "preserved_torch_state", "quiet_lightning"]
+
+_CHATTY_LOGGERS = (
+    "pytorch_lightning",
+    "lightning_fabric",
+    "lightning",
+    "lightning.pytorch",
+    "lightning.fabric",
+)
+_CHATTY_MODULES = r"(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|torchmetrics)(\.|$)"
+
+
+@contextmanager
+def preserved_torch_state(device: torch.device, seed: int) -> Iterator[None]:
+    """Run a block with torch's global random streams seeded, and restore all global settings afterwards.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device whose random stream is used besides the CPU's.
+    seed : int
+        Seed of the global streams inside the block.
+    """
+    accelerated = device.type in ("cuda", "mps")
+    devices = [device.index or 0] if accelerated else []
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn
+    flags = (cudnn.benchmark, cudnn.deterministic)
+    current = torch.cuda.current_device() if device.type == "cuda" else None
+    try:
+        with torch.random.fork_rng(devices, device_type=device.type if accelerated else "cuda"):
+            _seed_streams(device, seed)
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        cudnn.benchmark, cudnn.deterministic = flags
+        if current is not None:
+            torch.cuda.set_device(current)
+
+
+def _seed_streams(device: torch.device, seed: int) -> None:
+    # torch.manual_seed would seed every accelerator of the machine, also those that are not restored.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notes and warnings about itself away from the user; errors pass.
+
+    Warnings raised by the caller's own objective are not touched.
+    """
+    loggers = [logging.getLogger(name) for name in _CHATTY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=_CHATTY_MODULES)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+class InterruptFlag:
+    """Says whether Ctrl-C was pressed since the flag was made."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+
+@contextmanager
+def deferred_interrupt(active: bool) -> Iterator[InterruptFlag]:
+    """Turn the first Ctrl-C into a flag, so that the update under way can be finished and saved.
+
+    A second Ctrl-C interrupts at once. Outside the main thread, where Python delivers no signals, and with
+    ``active=False`` nothing is changed.
+    """
+    flag = InterruptFlag()
+    if not active or threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    previous = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        flag.raised = True
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)
