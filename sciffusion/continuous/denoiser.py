@@ -1,14 +1,15 @@
 r"""Denoisers: from a noisy state to what is believed about the clean data.
 
 A denoiser knows its path and maps a state (``x`` and its times ``t``) to a typed prediction.  Exact targets
-(`sciffusion.exact`), networks (`NetworkDenoiser`) and wrappers (guidance, calibration) all have this form, and
-solvers know nothing else.
+(`sciffusion.exact`), networks (`NetworkDenoiser`) and wrappers (guidance, calibration) all have this form,
+and solvers know nothing else.
 
 Preconditioning (Karras et al., *Elucidating the Design Space of Diffusion-Based Generative Models*,
 arXiv 2206.00364) writes the clean estimate as
 
 .. math::
-   D(x, t) = c_\text{skip} \frac{x}{\alpha} + c_\text{out} F\left(c_\text{in} \frac{x}{\alpha}, c_\text{noise}\right)
+   D(x, t) = c_\text{skip} \frac{x}{\alpha} + c_\text{out} F\left(c_\text{in} \frac{x}{\alpha},
+   c_\text{noise}\right)
 
 with, for :math:`\tilde\sigma = \sigma/\alpha` and data of standard deviation :math:`s_d`,
 
@@ -124,8 +125,8 @@ class EDMPreconditioning:
     data_std : float, default 1
         Standard deviation of the clean data, in the units of ``x0``.
     log_snr_bound : float, default 20
-        The network's time input is ``-log_snr / 4`` with the log signal-to-noise ratio (of amplitudes) clipped to
-        this magnitude, so that it is finite at both ends of every path.
+        The network's time input is ``-log_snr / 4`` with the log signal-to-noise ratio (of amplitudes)
+        clipped to this magnitude, so that it is finite at both ends of every path.
     """
 
     data_std: float = 1.0
@@ -154,10 +155,10 @@ class NetworkDenoiser(PointwiseDenoiser):
     Parameters
     ----------
     network : callable
-        Called as ``network(x_in, time, condition)`` and returning a tensor of the shape of ``x``.  ``time`` has the
-        shape of the times given (a prefix of ``x.shape``) and the type of ``x``; it is ``t`` itself without
-        preconditioning and ``log(sigma / alpha) / 4`` with `EDMPreconditioning`.  Every leading axis of ``x`` is a
-        batch axis: ``(batch, dim)``, ``(members, batch, dim)`` and so on.
+        Called as ``network(x_in, time, condition)`` and returning a tensor of the shape of ``x``.  ``time``
+        has the shape of the times given (a prefix of ``x.shape``) and the type of ``x``; it is ``t`` itself
+        without preconditioning and ``log(sigma / alpha) / 4`` with `EDMPreconditioning`.  Every leading axis
+        of ``x`` is a batch axis: ``(batch, dim)``, ``(members, batch, dim)`` and so on.
     path : Path
         The path on which it is trained and used.
     prediction : {"x0", "eps", "v", "flow", "score"}

@@ -1,11 +1,12 @@
 r"""Sources of noise for stochastic steps, and quasi-random panels of starting noise.
 
-A stochastic solver asks its noise source for standard normal values between two times.  The source sees the times,
-so that noise tied to time (Brownian trees, coloured noise, test impulses) fits the same signature.
+A stochastic solver asks its noise source for standard normal values between two times.  The source sees the
+times, so that noise tied to time (Brownian trees, coloured noise, test impulses) fits the same signature.
 
-A quasi-random panel replaces independent draws :math:`z_i \sim N(0, I)` by :math:`\Phi^{-1}(u_i)` with a scrambled
-Sobol sequence :math:`u_i`: averages over the panel of a smooth function have an error that falls almost as 1/n
-(Owen, *Scrambled Net Variance for Integrals of Smooth Functions*, Annals of Statistics 25, 1997).
+A quasi-random panel replaces independent draws :math:`z_i \sim N(0, I)` by :math:`\Phi^{-1}(u_i)` with a
+scrambled Sobol sequence :math:`u_i`: averages over the panel of a smooth function have an error that falls
+almost as 1/n (Owen, *Scrambled Net Variance for Integrals of Smooth Functions*, Annals of Statistics 25,
+1997).
 """
 
 from __future__ import annotations
@@ -46,7 +47,12 @@ class WhiteNoise:
 
 
 def gaussian_panel(
-    count: int, dim: int, generator: torch.Generator, *, quasi_random: bool = True, dtype: torch.dtype = torch.float32
+    count: int,
+    dim: int,
+    generator: torch.Generator,
+    *,
+    quasi_random: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return a panel of standard normal points.
 
@@ -73,8 +79,8 @@ def gaussian_panel(
     if not quasi_random:
         return torch.randn(count, dim, generator=generator, dtype=dtype, device=generator.device)
     seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
-    points = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed).draw(count, dtype=torch.float64)
-    # Sobol points are multiples of 2^-30; half a cell keeps the quantiles finite and the panel centred.
-    cell = 2.0**-31
-    normal: Tensor = torch.special.ndtri(points.clamp(cell, 1.0 - cell))
+    engine = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    points = engine.draw(count, dtype=torch.float64)
+    # Sobol points are multiples of 2^-30; moving them to the middle of their cells keeps the quantiles finite.
+    normal: Tensor = torch.special.ndtri(points + 2.0**-31)
     return normal.to(dtype)

@@ -13,11 +13,12 @@ flow        :math:`\dot\alpha-\dot\sigma\alpha/\sigma` square of k
 score       :math:`\alpha/\sigma^2`                    :math:`\alpha^2/\sigma^4`
 =========== ========================================= ==========================
 
-so a loss *in* any kind can be put on a network that predicts any other.  The error is taken in the kind that the
-denoiser predicts, where it is best conditioned, and multiplied with the ratio of the two weights.  ``"edm"`` is
-:math:`(\tilde\sigma^2+s_d^2)/(\tilde\sigma s_d)^2` on the x0 error, :math:`\tilde\sigma=\sigma/\alpha`
-(arXiv 2206.00364); ``"uniform"`` is the plain squared error of whatever is predicted.  Predicting x0 under the v or
-flow loss is the choice of *Back to Basics: Let Denoising Generative Models Denoise* (Li and He, arXiv 2511.13720).
+so a loss *in* any kind can be put on a network that predicts any other.  The error is taken in the kind that
+the denoiser predicts, where it is best conditioned, and multiplied with the ratio of the two weights.
+``"edm"`` is :math:`(\tilde\sigma^2+s_d^2)/(\tilde\sigma s_d)^2` on the x0 error,
+:math:`\tilde\sigma=\sigma/\alpha` (arXiv 2206.00364); ``"uniform"`` is the plain squared error of whatever is
+predicted.  Predicting x0 under the v or flow loss is the choice of *Back to Basics: Let Denoising Generative
+Models Denoise* (Li and He, arXiv 2511.13720).
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ def _error_scale(kind: PredictionKind, c: PathCoefficients) -> Tensor:
     if kind == "v":
         return (c.alpha**2 + c.sigma**2) / c.sigma
     return (c.d_alpha - c.d_sigma * c.alpha / c.sigma).abs()
+
+
+def _finite(coefficient: Tensor) -> Tensor:
+    """Put 0 for infinite coefficients: without noise there is no target, and inf * 0 spoils gradients."""
+    return torch.where(coefficient.isfinite(), coefficient, 0.0)
 
 
 @dataclass(frozen=True)
@@ -103,8 +109,8 @@ class DenoisingObjective:
         Returns
         -------
         Tensor
-            Of the shape of ``x0``, not reduced, so that the caller can weight rows, mask elements and average over
-            ensembles.
+            Of the shape of ``x0``, not reduced, so that the caller can weight rows, mask elements and average
+            over ensembles.
         """
         times = as_times(times)
         state = self.path.marginal(x0, times, noise)
@@ -125,10 +131,10 @@ class DenoisingObjective:
         if kind == "eps":
             return noise
         if kind == "score":
-            return align(-1.0 / c.sigma, noise) * noise
+            return align(_finite(-1.0 / c.sigma), noise) * noise
         if kind == "v":
             return align(c.alpha, noise) * noise - align(c.sigma, x0) * x0
-        return align(c.d_alpha, x0) * x0 + align(c.d_sigma, noise) * noise
+        return align(c.d_alpha, x0) * x0 + align(_finite(c.d_sigma), noise) * noise
 
     def _weight(self, kind: PredictionKind, c: PathCoefficients) -> Tensor:
         """Return the weight of the squared error in ``kind``; 0 where there is no noise."""

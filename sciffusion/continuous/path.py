@@ -5,19 +5,20 @@ A path fixes two functions of time :math:`t \in [0, 1]`, the signal level :math:
 
 .. math:: x_t = \alpha_t x_0 + \sigma_t \varepsilon, \qquad \varepsilon \sim N(0, I).
 
-Time 0 is data and time 1 is noise.  From the two levels and their time derivatives (written with a dot) follow
+Time 0 is data and time 1 is noise.  From the two levels and their time derivatives (written with a dot)
+follow
 
 .. math::
    \lambda_t = \log(\alpha_t / \sigma_t), \qquad
    f_t = \dot\alpha_t / \alpha_t, \qquad
    g_t^2 = 2 \sigma_t (\dot\sigma_t - f_t \sigma_t),
 
-the log signal-to-noise ratio (of amplitudes, not powers), and the drift and squared diffusion of the equivalent
-stochastic differential equation :math:`dx = f x\,dt + g\,dW`.
+the log signal-to-noise ratio (of amplitudes, not powers), and the drift and squared diffusion of the
+equivalent stochastic differential equation :math:`dx = f x\,dt + g\,dW`.
 
-Every coefficient is computed in float64 and rounded to the type of the state only when it is multiplied with it.
-A time may be a scalar, one value an item ``(B,)`` or one an element ``(B, L)``: any shape that is a prefix of the
-state's shape.
+Every coefficient is computed in float64 and rounded to the type of the state only when it is multiplied with
+it. A time may be a scalar, one value an item ``(B,)`` or one an element ``(B, L)``: any shape that is a
+prefix of the state's shape.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ class PathCoefficients:
     alpha, sigma : Tensor
         Signal and noise level, float64, of the shape of the times.
     d_alpha, d_sigma : Tensor
-        Their derivatives with respect to time.  ``d_sigma`` is infinite at ``t=0`` on paths whose noise variance
-        grows linearly there (variance-preserving ones).
+        Their derivatives with respect to time.  ``d_sigma`` is infinite at ``t=0`` on paths whose noise
+        variance grows linearly there (variance-preserving ones).
     """
 
     alpha: Tensor
@@ -155,13 +156,14 @@ class Path(ABC):
         Returns
         -------
         Tensor
-            The state at times ``t``; where ``t`` is 0 on a path without initial noise it equals ``x0`` exactly.
+            The state at times ``t``; where ``t`` is 0 on a path without initial noise it equals ``x0``
+            exactly.
         """
         coefficients = self.coefficients(t)
         return align(coefficients.alpha, x0) * x0 + align(coefficients.sigma, x0) * noise
 
     def prior_std(self, t: Tensor | float = 1.0) -> Tensor:
-        """Standard deviation ``sqrt(alpha_t^2 + sigma_t^2)`` of the state at time ``t`` for unit-variance data."""
+        """Return the standard deviation ``sqrt(alpha_t^2 + sigma_t^2)`` of a state of unit-variance data."""
         coefficients = self.coefficients(t)
         return torch.hypot(coefficients.alpha, coefficients.sigma)
 
@@ -173,7 +175,7 @@ class Path(ABC):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """Draw starting states ``N(0, alpha_t^2 + sigma_t^2)``: the law at time ``t`` of standardised Gaussian data.
+        """Draw starting states ``N(0, alpha_t^2 + sigma_t^2)``, the law of standardised Gaussian data.
 
         Parameters
         ----------

@@ -7,8 +7,8 @@ With :math:`x = \alpha x_0 + \sigma\varepsilon` and dots for time derivatives, t
    \text{v} = \alpha\,\text{eps} - \sigma\,\text{x0}, \quad
    \text{flow} = \dot\alpha\,\text{x0} + \dot\sigma\,\text{eps}, \quad \text{score} = -\text{eps} / \sigma.
 
-Each is linear in ``x`` and in any other one.  The two coefficients of a conversion are computed in float64 and
-rounded once.
+Each is linear in ``x`` and in any other one.  The two coefficients of a conversion are computed in float64
+and rounded once.
 
 The *v* prediction is from Salimans and Ho, *Progressive Distillation for Fast Sampling of Diffusion Models*,
 arXiv 2202.00512; *flow* is the velocity of the probability-flow equation ``dx/dt`` in this library's time.
@@ -87,8 +87,8 @@ def conversion_coefficients(
     Returns
     -------
     first, second : Tensor
-        Float64, of the shape of the times.  Conversions that need a division by ``alpha`` (from eps or score) or
-        by ``sigma`` (to eps or score) are not finite where that level is 0.
+        Float64, of the shape of the times.  Conversions that need a division by ``alpha`` (from eps or score)
+        or by ``sigma`` (to eps or score) are not finite where that level is 0.
     """
     c = coefficients
     if source == target:

@@ -12,11 +12,11 @@ path                         levels
 
 The variance-preserving and cosine paths have :math:`\sigma^2 = 1 - \alpha^2 + \sigma_{\min}^2`.
 
-References: Song et al., *Score-Based Generative Modeling through Stochastic Differential Equations*,
-arXiv 2011.13456 (variance preserving and exploding); Nichol and Dhariwal, *Improved Denoising Diffusion
-Probabilistic Models*, arXiv 2102.09672 (cosine); Liu, Gong and Liu, *Flow Straight and Fast*, arXiv 2209.03003
-(rectified flow); Lu and Song, *Simplifying, Stabilizing and Scaling Continuous-Time Consistency Models*,
-arXiv 2410.11081 (trigonometric).
+References: Song et al., *Score-Based Generative Modeling through Stochastic Differential Equations*, arXiv
+2011.13456 (variance preserving and exploding); Nichol and Dhariwal, *Improved Denoising Diffusion
+Probabilistic Models*, arXiv 2102.09672 (cosine); Liu, Gong and Liu, *Flow Straight and Fast*, arXiv
+2209.03003 (rectified flow); Lu and Song, *Simplifying, Stabilizing and Scaling Continuous-Time Consistency
+Models*, arXiv 2410.11081 (trigonometric).
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class VarianceExploding(Path):
     Parameters
     ----------
     sigma_min, sigma_max : float
-        Noise levels at ``t=0`` and ``t=1``, in units of the data; the state at ``t=0`` keeps noise ``sigma_min``.
+        Noise levels at ``t=0`` and ``t=1``, in units of the data; the state at ``t=0`` keeps noise
+        ``sigma_min``.
     """
 
     sigma_min: float = 0.002
@@ -127,17 +128,17 @@ class Cosine(Path):
        \alpha_t = \frac{\cos\theta_t}{\cos\theta_0}, \quad
        \theta_0 = \frac{s}{1+s}\frac\pi2, \quad \theta_1 = \arccos(\alpha_{\min}\cos\theta_0),
 
-    with :math:`\theta_t` linear in time.  For ``alpha_min=0`` this is
-    :math:`\alpha_t^2 = \cos^2(\frac{t+s}{1+s}\frac\pi2) / \cos^2\theta_0`, so the discrete schedule with N points is
-    this path at times ``k / N``.
+    with :math:`\theta_t` linear in time.  For ``alpha_min=0`` this is :math:`\alpha_t^2 =
+    \cos^2(\frac{t+s}{1+s}\frac\pi2) / \cos^2\theta_0`, so the discrete schedule with N points is this path at
+    times ``k / N``.
 
     Parameters
     ----------
     shift : float, default 0
         The offset s; it slows the first steps away from the data.
     alpha_min : float, default 1e-3
-        Signal level at ``t=1``.  With 0 the path ends in pure noise, where a predicted noise says nothing about
-        the data; start below ``t=1`` then.
+        Signal level at ``t=1``.  With 0 the path ends in pure noise, where a predicted noise says nothing
+        about the data; start below ``t=1`` then.
     sigma_min : float, default 0
         Noise level at ``t=0``.
     """
@@ -205,7 +206,9 @@ class RectifiedFlow(Path):
         alpha = 1.0 - (1.0 - self.alpha_min) * t
         sigma = t + (1.0 - t) * self.sigma_min
         slopes = torch.ones_like(t)
-        return PathCoefficients(alpha, sigma, -(1.0 - self.alpha_min) * slopes, (1.0 - self.sigma_min) * slopes)
+        return PathCoefficients(
+            alpha, sigma, -(1.0 - self.alpha_min) * slopes, (1.0 - self.sigma_min) * slopes
+        )
 
     def time_of_log_snr(self, log_snr: Tensor | float) -> Tensor:
         """Return the time of a log signal-to-noise ratio by solving ``alpha = exp(log_snr) sigma``."""

@@ -1,0 +1,28 @@
+"""Solvers: one step of a reverse process from a time to a smaller one."""
+
+from sciffusion.continuous.solvers.base import ContinuousState, Evaluation, Solver
+from sciffusion.continuous.solvers.deterministic import Euler, Heun
+from sciffusion.continuous.solvers.extended import (
+    ERSDE,
+    NoiseScale,
+    PowerScale,
+    QuadratureScale,
+    recommended_scale,
+)
+from sciffusion.continuous.solvers.multistep import DPMSolverMultistep
+from sciffusion.continuous.solvers.stochastic import AncestralDDPM
+
+__all__ = [
+    "ERSDE",
+    "AncestralDDPM",
+    "ContinuousState",
+    "DPMSolverMultistep",
+    "Euler",
+    "Evaluation",
+    "Heun",
+    "NoiseScale",
+    "PowerScale",
+    "QuadratureScale",
+    "Solver",
+    "recommended_scale",
+]

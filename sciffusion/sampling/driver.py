@@ -1,0 +1,233 @@
+"""The sampler run: a solver, a grid and hooks around a denoiser.
+
+The driver moves times, counts network evaluations and calls hooks.  It never does arithmetic on the values
+being sampled, so continuous and discrete diffusion share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sciffusion.sampling.compute import ComputePolicy, EveryStep
+from sciffusion.sampling.hooks import Hook
+from sciffusion.sampling.state import State
+
+__all__ = ["SampleResult", "sample"]
+
+
+class _Prior(Protocol):
+    def draw_prior(
+        self, shape: tuple[int, ...], generator: torch.Generator, t: Tensor, dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> Tensor: ...  # fmt: skip
+
+
+class _Denoiser(Protocol):
+    @property
+    def path(self) -> Any: ...
+
+    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> Any: ...
+
+
+class _Solver(Protocol):
+    nfe: int
+
+    def step(self, state: State, t_next: Tensor, denoiser: Any) -> State: ...
+
+
+@dataclass(frozen=True, eq=False)
+class SampleResult:
+    """What a sampler run gives.
+
+    Parameters
+    ----------
+    samples : Tensor
+        Values at the end of the grid.
+    nfe : int
+        Number of network evaluations, each of the whole batch.
+    state : State
+        Final state.
+    trace : Mapping
+        What hooks recorded, by name.
+    """
+
+    samples: Tensor
+    nfe: int
+    state: State
+    trace: Mapping[str, Any]
+
+
+class _Evaluator:
+    """The denoiser as a solver sees it: condition bound, hooks and policy applied, calls counted."""
+
+    def __init__(
+        self, denoiser: _Denoiser, condition: Any, hooks: Sequence[Hook], policy: ComputePolicy, n_steps: int
+    ) -> None:
+        self._denoiser = denoiser
+        self._condition = condition
+        self._hooks = hooks
+        self._policy = policy
+        self._n_steps = n_steps
+        self.path = denoiser.path
+        self.nfe = 0
+
+    def __call__(self, state: State, condition: Any = None, cache: Any = None) -> Any:
+        for hook in self._hooks:
+            state = hook.before_eval(state)
+        if self._policy.decide(state, self._n_steps):
+            prediction = self._denoiser(state, self._condition if condition is None else condition, cache)
+            self.nfe += 1
+            self._policy.observe(state, prediction)
+        else:
+            prediction = self._policy.forecast(state)
+        for hook in self._hooks:
+            prediction = hook.after_eval(state, prediction)
+        return prediction
+
+
+def _checked_grid(grid: Tensor) -> Tensor:
+    grid = torch.as_tensor(grid)
+    if grid.device.type == "mps":
+        grid = grid.cpu()
+    grid = grid.to(torch.float64)
+    if grid.ndim < 1 or grid.shape[0] < 2:
+        raise ValueError(
+            f"grid must hold at least two times along its first axis, got shape {tuple(grid.shape)}"
+        )
+    if not bool(((grid >= 0.0) & (grid <= 1.0)).all()):
+        raise ValueError("grid must hold times in [0, 1]")
+    if not bool((grid[1:] <= grid[:-1]).all()):
+        raise ValueError("grid must decrease along its first axis, from noise (1) to data (0)")
+    return grid
+
+
+def _times(grid_time: Tensor, known: Tensor | None) -> Tensor:
+    """Return the times of one grid point, with known sites held at time 0."""
+    if known is None:
+        return grid_time
+    known = known.to(grid_time.device)
+    extra = known.ndim - grid_time.ndim
+    if extra > 0:
+        grid_time = grid_time.reshape(grid_time.shape + (1,) * extra)
+    elif extra < 0:
+        known = known.reshape(known.shape + (1,) * -extra)
+    return torch.where(known, 0.0, grid_time)
+
+
+def _start(
+    path: _Prior,
+    shape: Sequence[int] | None,
+    state: State | None,
+    t: Tensor,
+    generator: torch.Generator | None,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> State:
+    if (shape is None) == (state is None):
+        raise ValueError(
+            "give exactly one of shape= (start from the path's prior) and state= (start from there)"
+        )
+    if state is not None:
+        start = state if generator is None else replace(state, generator=generator)
+        return replace(start, t=_times(t, state.known), index=0, history=())
+    assert shape is not None
+    if generator is None:
+        raise ValueError("drawing the start from the prior needs a generator, got None")
+    x = path.draw_prior(tuple(shape), generator, t, dtype, device)
+    return State(x=x, t=t, generator=generator)
+
+
+def sample(
+    denoiser: _Denoiser,
+    solver: _Solver,
+    grid: Tensor,
+    *,
+    shape: Sequence[int] | None = None,
+    state: State | None = None,
+    condition: Any = None,
+    hooks: Sequence[Hook] = (),
+    policy: ComputePolicy | None = None,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+    inference_mode: bool = True,
+) -> SampleResult:
+    """Run a solver along a grid of times.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Called as ``denoiser(state, condition, cache)``; knows its ``path``.
+    solver : Solver
+        Makes the steps.
+    grid : Tensor
+        Shape ``(n_steps + 1, ...)``: times in [0, 1] that decrease along the first axis.  Further axes give
+        single items or elements times of their own; they are a prefix of the shape of the values.
+    shape : sequence of int, optional
+        Shape of the values, drawn from the path's prior at ``grid[0]``.
+    state : State, optional
+        Start from these values instead; ``state.x`` belongs to the times ``grid[0]``, and known sites hold
+        their clean values.  Exactly one of ``shape`` and ``state`` is given.
+    condition : object, optional
+        Passed to the denoiser at every evaluation.
+    hooks : sequence of Hook
+        Applied in this order.
+    policy : ComputePolicy, optional
+        `EveryStep` by default.
+    generator : torch.Generator, optional
+        For the start and for stochastic steps; replaces that of ``state``.
+    dtype, device
+        Of values drawn from the prior.
+    progress : callable, optional
+        Called as ``progress(steps_made, n_steps)`` after every step.
+    inference_mode : bool, default True
+        Run under `torch.inference_mode`; the samples then cannot enter a computation with gradients.
+
+    Returns
+    -------
+    SampleResult
+        Samples, number of network evaluations, final state and trace.
+
+    Raises
+    ------
+    ValueError
+        For a grid that does not decrease within [0, 1], a start that is missing or given twice, or a missing
+        generator.
+    RuntimeError
+        If the solver evaluates the network more often in a step than it declares.
+    """
+    grid = _checked_grid(grid)
+    n_steps = grid.shape[0] - 1
+    evaluator = _Evaluator(denoiser, condition, hooks, EveryStep() if policy is None else policy, n_steps)
+    with torch.inference_mode() if inference_mode else nullcontext():
+        current = _start(denoiser.path, shape, state, grid[0], generator, dtype, device)
+        for hook in hooks:
+            current = hook.before_run(current)
+        for index in range(n_steps):
+            current = _step(solver, current, _times(grid[index + 1], current.known), evaluator, hooks)
+            if progress is not None:
+                progress(index + 1, n_steps)
+    trace = {name: value for hook in hooks for name, value in hook.trace().items()}
+    return SampleResult(current.x, evaluator.nfe, current, trace)
+
+
+def _step(
+    solver: _Solver, before: State, t_next: Tensor, evaluator: _Evaluator, hooks: Sequence[Hook]
+) -> State:
+    evaluations = evaluator.nfe
+    after = replace(solver.step(before, t_next, evaluator), index=before.index + 1)
+    made = evaluator.nfe - evaluations
+    if made > solver.nfe:
+        raise RuntimeError(
+            f"{type(solver).__name__} made {made} evaluations in a step and declares {solver.nfe}"
+        )
+    for hook in hooks:
+        after = hook.after_step(before, after)
+    return after
