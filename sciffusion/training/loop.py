@@ -70,10 +70,10 @@ def fit_network(
     seed : int >= 0
         Seed of the order of rows and of `generator`.
     held_out : callable, optional
-        ``held_out(network)`` gives a loss of the (averaged) weights on rows kept back, shaped like that of the
-        objective, without gradients; lower is better. It must return the same value for the same weights and
-        find the device from the network. It is also asked at step 0. Without it all steps are run and the last
-        weights kept.
+        ``held_out(network)`` gives a loss of the (averaged) weights on rows kept back, shaped like that of
+        the objective, without gradients; lower is better. It must return the same value for the same
+        weights and find the device from the network. It is also asked at step 0. Without it all steps are
+        run and the last weights kept.
     device : torch.device or str
         Where to train; `trainer_options` may override it by "accelerator" and "devices".
     trainer_options : mapping, optional
@@ -138,8 +138,8 @@ def _import_lightning() -> None:
         except (ImportError, RuntimeError, OSError) as error:
             raise ImportError(
                 f"training needs pytorch-lightning, whose import failed: {error}. If the message names "
-                "torchvision or torchaudio, that package was built for another torch: install a matching one or "
-                "uninstall it"
+                "torchvision or torchaudio, that package was built for another torch: install a matching one "
+                "or uninstall it"
             ) from error
 
 

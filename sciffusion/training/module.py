@@ -72,7 +72,7 @@ class FitModule(pytorch_lightning.LightningModule):
         self._best: BestWeights | None = None
         self._record = FitRecord()
         self._evaluated = -1
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make AdamW; its fused kernel wherever it can be combined with the trainer's precision."""
@@ -182,8 +182,9 @@ class FitModule(pytorch_lightning.LightningModule):
         mean = self._record.close(self._step, held_out, n_members)
         if self._step > 0 and not bool(torch.isfinite(mean).all()):
             raise TrainingDivergedError(
-                f"the training loss is {mean.tolist()} after {self._step} steps; lower the learning rate "
-                f"(now {self._plan.options.learning_rate:g}), set gradient_clip, or look for extreme values in the data"
+                f"the training loss is {mean.tolist()} after {self._step} steps; lower the "
+                f"learning rate (now {self._plan.options.learning_rate:g}), set gradient_clip, or look for "
+                "extreme values in the data"
             )
         metrics = {"train_loss": mean.mean()}
         if held_out is not None:
@@ -224,8 +225,8 @@ class FitModule(pytorch_lightning.LightningModule):
             for key, parameter in self._parameters_by_name().items():
                 if parameter.ndim == 0 or len(parameter) != found:
                     raise ValueError(
-                        f"{name} gives {found} losses, so every parameter needs a leading axis of length {found}; "
-                        f"{key!r} has shape {tuple(parameter.shape)}"
+                        f"{name} gives {found} losses, so every parameter needs a leading axis of length "
+                        f"{found}; {key!r} has shape {tuple(parameter.shape)}"
                     )
         self._n_members, self._members_known = found, True
 

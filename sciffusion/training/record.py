@@ -18,7 +18,8 @@ __all__ = ["FitRecord"]
 class FitRecord:
     """Losses between evaluations and at them.
 
-    The running sum stays on the device of the losses: reading a loss each step would make an accelerator wait.
+    The running sum stays on the device of the losses: reading a loss each step would make an
+    accelerator wait.
     """
 
     def __init__(self) -> None:
