@@ -3,10 +3,10 @@
     python run.py demo        fit a survival model on real data and write the report to report/
     python run.py test        the tests, without those marked slow
 
-`python run.py --help` lists the rest; only python3 (3.11 or newer) with pip is needed. The Makefile calls this
-file, so `make test` and `python run.py test` are the same. The first task installs into .venv (the environment
-variable VENV names another folder); a stamp there remembers what was installed, so later tasks start at once
-until pyproject.toml or constraints.txt changes.
+`python run.py --help` lists the rest; only python3 (3.11 or newer) with pip is needed. The Makefile calls
+this file, so `make test` and `python run.py test` are the same. The first task installs into .venv (the
+environment variable VENV names another folder); a stamp there remembers what was installed, so later tasks
+start at once until pyproject.toml or constraints.txt changes.
 """
 
 from __future__ import annotations
