@@ -81,6 +81,6 @@ def gaussian_panel(
     seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
     engine = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     points = engine.draw(count, dtype=torch.float64)
-    # Sobol points are multiples of 2^-30; moving them to the middle of their cells keeps the quantiles finite.
+    # Sobol points are multiples of 2^-30; the middle of their cells has finite quantiles.
     normal: Tensor = torch.special.ndtri(points + 2.0**-31)
     return normal.to(dtype)

@@ -1,1 +1,7 @@
-"""See design."""
+"""Targets whose scores, posteriors, flows and samples are known in closed form."""
+
+from sciffusion.exact.gaussian import GaussianTarget
+from sciffusion.exact.mixture import GaussianMixtureTarget
+from sciffusion.exact.target import ExactDenoiser, ExactTarget
+
+__all__ = ["ExactDenoiser", "ExactTarget", "GaussianMixtureTarget", "GaussianTarget"]

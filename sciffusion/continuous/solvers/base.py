@@ -8,8 +8,7 @@ with clean estimates :math:`D_j = E[x_0 | x_{t_j}]` of this and earlier evaluati
 computed in float64 and rounded once.  Two rules hold for every element by itself:
 
 - an element whose time does not change keeps its value;
-- an element that reaches :math:`\sigma' = 0` becomes its clean estimate D, without any division by a noise
-level.
+- an element that reaches :math:`\sigma' = 0` becomes its clean estimate D, never divided by a noise level.
 """
 
 from __future__ import annotations
