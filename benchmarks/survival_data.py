@@ -6,11 +6,12 @@ drop and why). Paired organs of one person share a group, so that a person is ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+from sciffusion.datasets import dataset_loader
 
 __all__ = ["DATASETS", "SMALL_SET_ROWS", "SurvivalData", "is_small", "load"]
 
@@ -49,50 +50,19 @@ class SurvivalData:
         return SurvivalData(self.name, X, self.time[rows], self.event[rows], groups)
 
 
-def _from_sksurv(loader: str, drop: tuple[str, ...] = ()) -> SurvivalData:
-    from sksurv import datasets
-
-    X, y = getattr(datasets, loader)()
-    event_field, time_field = y.dtype.names
-    return SurvivalData(
-        loader, X.drop(columns=list(drop)), y[time_field].astype(float), y[event_field].astype(bool)
-    )
-
-
-def _from_survset(name: str, group: str | None = None, drop: tuple[str, ...] = ()) -> SurvivalData:
-    from SurvSet.data import SurvLoader
-
-    frame = SurvLoader().load_dataset(name)["df"]
-    groups = None if group is None else frame[group].to_numpy()
-    X = frame.drop(columns=["pid", "time", "event", *drop, *([group] if group not in (None, "pid") else [])])
-    for column in X.columns:
-        if column.startswith("fac_"):
-            X[column] = X[column].astype(str).astype("category")
-        else:
-            X[column] = X[column].astype(float)
-    return SurvivalData(name, X, frame["time"].to_numpy(float), frame["event"].to_numpy(bool), groups)
-
-
-def _rossi() -> SurvivalData:
-    from lifelines.datasets import load_rossi
-
-    frame = load_rossi()
-    X = frame.drop(columns=["week", "arrest"]).astype(float)
-    return SurvivalData("rossi", X, frame["week"].to_numpy(float), frame["arrest"].to_numpy(bool))
-
-
-DATASETS: dict[str, Callable[[], SurvivalData]] = {
-    "veterans": lambda: _from_sksurv("load_veterans_lung_cancer"),
-    "breast_cancer": lambda: _from_sksurv("load_breast_cancer"),
-    "pbc": lambda: _from_survset("pbc"),
-    "retinopathy": lambda: _from_survset("retinopathy", group="pid"),
-    "rossi": _rossi,
-    "whas500": lambda: _from_sksurv("load_whas500", drop=("los",)),
-    "vlbw": lambda: _from_survset("vlbw"),
-    "gbsg2": lambda: _from_sksurv("load_gbsg2"),
-    "rotterdam": lambda: _from_survset("rott2"),
-    "flchain": lambda: _from_sksurv("load_flchain", drop=("chapter",)),
-}
+DATASETS = (
+    "veterans",
+    "breast_cancer",
+    "pbc",
+    "retinopathy",
+    "rossi",
+    "whas500",
+    "vlbw",
+    "gbsg2",
+    "rotterdam",
+    "flchain",
+)
+"""From few rows to many."""
 
 
 def load(name: str) -> SurvivalData:
@@ -105,7 +75,7 @@ def load(name: str) -> SurvivalData:
     """
     if name not in DATASETS:
         raise ValueError(f"name must be one of {sorted(DATASETS)}, got {name!r}")
-    data = DATASETS[name]()
+    data = dataset_loader(name)()
     return SurvivalData(name, data.X, data.time, data.event, data.groups)
 
 

@@ -9,10 +9,20 @@ import survival_ours as ours
 import survival_peers as peers
 from survival_data import SurvivalData, is_small
 
-__all__ = ["MODELS", "NETWORK_OFF", "OUR_DEFAULT", "PEERS", "REFERENCE", "ComparedModel", "models_for"]
+__all__ = [
+    "MODELS",
+    "NETWORK_OFF",
+    "OUR_DEFAULT",
+    "PAPER_RECIPE",
+    "PEERS",
+    "REFERENCE",
+    "ComparedModel",
+    "models_for",
+]
 
 OUR_DEFAULT = "SDPMSurvival"
 NETWORK_OFF = "network off"
+PAPER_RECIPE = "SDPM paper recipe"
 REFERENCE = "KM"
 
 
@@ -47,7 +57,7 @@ MODELS: dict[str, ComparedModel] = {
     "DeepSurv": ComparedModel(peers.DeepSurv, is_peer=True),
     OUR_DEFAULT: ComparedModel(lambda: ours.OurModel(ours.default_estimator()), is_peer=False),
     NETWORK_OFF: ComparedModel(lambda: ours.OurModel(ours.network_off_estimator()), is_peer=False),
-    "SDPM paper recipe": ComparedModel(
+    PAPER_RECIPE: ComparedModel(
         lambda: ours.OurModel(ours.paper_estimator()), is_peer=False, small_only=True, in_quick=False
     ),
     "SurvivalBoost": ComparedModel(peers.TimeBoosting, is_peer=True, small_only=True, in_quick=False),

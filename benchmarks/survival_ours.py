@@ -14,6 +14,7 @@ from survival_peers import SurvivalModel
 __all__ = ["OurModel", "default_estimator", "network_off_estimator", "paper_estimator"]
 
 PAPER_EPOCHS = 300
+DRAWS, NFE = "n_samples", "nfe"  # how the predict-time methods call them
 
 
 def default_estimator(seed: int = 0, **parameters: object) -> BaseEstimator:
@@ -34,10 +35,19 @@ def network_off_estimator(seed: int = 0, **parameters: object) -> BaseEstimator:
 
 
 class OurModel(SurvivalModel):
-    """An estimator of `sciffusion.domains.survival` behind the calls of the comparison."""
+    """An estimator of `sciffusion.domains.survival` behind the calls of the comparison.
 
-    def __init__(self, estimator: BaseEstimator) -> None:
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Unfitted, or fitted already.
+    draws, nfe : int or None
+        Draws a patient and network evaluations a draw when predicting; None leaves the estimator's own.
+    """
+
+    def __init__(self, estimator: BaseEstimator, draws: int | None = None, nfe: int | None = None) -> None:
         self.estimator = estimator
+        self.budget = {DRAWS: draws, NFE: nfe}
 
     def fit(self, data: SurvivalData) -> OurModel:
         """Fit on the raw frame."""
@@ -46,7 +56,10 @@ class OurModel(SurvivalModel):
 
     def survival(self, X: pd.DataFrame, times: np.ndarray) -> np.ndarray:
         """Give S(t | x), shape (rows, times)."""
-        return np.asarray(self.estimator.predict_survival_function(X, return_array=True, times=times))
+        budget = {name: value for name, value in self.budget.items() if value is not None}
+        return np.asarray(
+            self.estimator.predict_survival_function(X, return_array=True, times=times, **budget)
+        )
 
     def risk(self, X: pd.DataFrame) -> np.ndarray:
         """Give the estimator's own risk."""

@@ -61,13 +61,15 @@ def _fit_and_score(make: Factory, fold: Fold) -> dict[str, float]:
     }
 
 
-def run_fold(name: str, make: Factory, fold: Fold) -> dict[str, Any]:
+def run_fold(name: str, make: Factory, fold: Fold, warm: bool = True) -> dict[str, Any]:
     """Give the table row of one model on one fold; an error becomes a row with NaN and the error's words.
 
-    `predict_cpu` is the time for the curves of the test rows on the grid.
+    `predict_cpu` is the time for the curves of the test rows on the grid. With `warm`, the model is first
+    fitted once on a made-up cohort, untimed.
     """
     limit_threads()
-    warm_up(name, make)
+    if warm:
+        warm_up(name, make)
     row: dict[str, Any] = {
         "dataset": fold.test.name,
         "fold": fold.index,

@@ -1,0 +1,163 @@
+"""What each choice of the estimator is worth: `python benchmarks/survival_ablation.py`.
+
+Configurations are compared by the protocol of the comparison on inner folds of training parts: the rows that
+the comparison tests on are never seen here, so that choosing by this table does not spoil that one. With
+`--sweep`, one fitted default predicts with 2 to 64 network evaluations and with 64 to 4096 draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from bars import Bar, bars_text, check_exit_code
+from measuring import limit_threads
+from reporting import RowFile, markdown_table, run_header, write_markdown, write_table
+from survival_data import DATASETS, SurvivalData, load
+from survival_models import NETWORK_OFF, OUR_DEFAULT
+from survival_ours import OurModel, default_estimator, network_off_estimator
+from survival_peers import CoxRidge, SurvivalModel
+from survival_pictures import new_figure, save_figure
+from survival_protocol import Fold, folds, split_rows
+from survival_run import ROW_KEY, run_fold, run_tasks
+from survival_summary import mean_ranks, per_set
+
+__all__ = ["CONFIGURATIONS", "SWEEPS", "inner_folds", "main", "sweep_tasks"]
+
+CONFIGURATIONS: dict[str, Callable[[], SurvivalModel]] = {
+    OUR_DEFAULT: lambda: OurModel(default_estimator()),
+    NETWORK_OFF: lambda: OurModel(network_off_estimator()),
+    "CoxPH": CoxRidge,
+}
+"""Name of a configuration -> an unfitted model. The first is the one that the others are compared with."""
+
+SWEEPS = {"nfe": (2, 4, 8, 16, 32, 64), "draws": (64, 128, 256, 512, 1024, 2048, 4096)}
+DEFAULT_SETS = ("veterans", "whas500", "gbsg2", "breast_cancer", "vlbw")
+INNER_FOLDS = 3
+SCORES = ("ibs", "uno", "harrell", "auc", "d_calibration", "fit_cpu", "predict_cpu")
+
+
+def inner_folds(data: SurvivalData, outer: int = 1, inner: int = INNER_FOLDS) -> Iterator[Fold]:
+    """Yield inner folds of the training parts of the first outer folds; they never hold an outer test row."""
+    for number, (train_rows, _) in enumerate(split_rows(data)[:outer]):
+        for fold in folds(data.take(train_rows), inner):
+            yield Fold(number * inner + fold.index, fold.train, fold.test, fold.grid)
+
+
+class _Fitted(SurvivalModel):
+    """A model fitted once and used by several lines of a sweep."""
+
+    def __init__(self, model: SurvivalModel) -> None:
+        self.model = model
+
+    def fit(self, data: SurvivalData) -> SurvivalModel:
+        return self.model
+
+    def survival(self, X: pd.DataFrame, times: object) -> object:
+        raise RuntimeError("fit gives the model that predicts")
+
+    def risk(self, X: pd.DataFrame) -> object:
+        raise RuntimeError("fit gives the model that predicts")
+
+
+def sweep_tasks(fold: Fold, fitted: OurModel) -> Iterator[tuple[str, Callable[[], SurvivalModel], Fold]]:
+    """Yield one task for each nfe and each number of draws, all with the same fitted estimator."""
+    for argument, values in SWEEPS.items():
+        for value in values:
+            model = _Fitted(OurModel(fitted.estimator, **{argument: value}))
+            yield f"{argument} {value}", lambda model=model: model, fold
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="What each choice of the estimator is worth.")
+    parser.add_argument("--quick", action="store_true", help="one set, one inner fold")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a fold failed")
+    parser.add_argument("--out", type=Path, default=Path("benchmark_results/survival_ablation"))
+    parser.add_argument("--datasets", nargs="+", choices=list(DATASETS), metavar="SET")
+    parser.add_argument("--configurations", nargs="+", choices=list(CONFIGURATIONS), metavar="NAME")
+    parser.add_argument("--outer", type=int, default=1, help="outer folds whose training part is used")
+    parser.add_argument("--inner", type=int, default=INNER_FOLDS, help="inner folds of each")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--sweep", action="store_true", help="nfe and draws of the default instead")
+    parser.add_argument("--resume", action="store_true", help="skip rows that the output folder already has")
+    options = parser.parse_args(arguments)
+    options.datasets = options.datasets or list(DEFAULT_SETS[:1] if options.quick else DEFAULT_SETS)
+    options.configurations = options.configurations or list(CONFIGURATIONS)
+    return options
+
+
+def _rows(options: argparse.Namespace, rows_file: RowFile) -> Iterator[dict[str, object]]:
+    for name in options.datasets:
+        chosen = list(inner_folds(load(name), options.outer, options.inner))[: 1 if options.quick else None]
+        if options.sweep:
+            yield from _sweep_rows([fold for fold in chosen if not _is_swept(fold, rows_file)])
+            continue
+        tasks = [(model, CONFIGURATIONS[model], fold) for fold in chosen for model in options.configurations]
+        missing = [task for task in tasks if (name, task[2].index, task[0]) not in rows_file]
+        yield from run_tasks(missing, options.jobs)
+
+
+def _is_swept(fold: Fold, rows_file: RowFile) -> bool:
+    names = [f"{argument} {value}" for argument, values in SWEEPS.items() for value in values]
+    return all((fold.test.name, fold.index, name) in rows_file for name in names)
+
+
+def _sweep_rows(chosen: Sequence[Fold]) -> Iterator[dict[str, object]]:
+    for fold in chosen:
+        fitted = OurModel(default_estimator()).fit(fold.train)
+        for task in sweep_tasks(fold, fitted):
+            yield run_fold(*task, warm=False)
+
+
+def _summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give means over sets of every score, and the mean rank on IBS."""
+    table = pd.DataFrame({score: per_set(rows, score).mean() for score in SCORES})
+    table.insert(0, "ibs rank", mean_ranks(rows, "ibs"))
+    table.index.name = "configuration"
+    return table
+
+
+def _draw_sweep(rows: pd.DataFrame, path: Path) -> None:
+    figure, axes = new_figure(columns=2 * len(SWEEPS), width=3.4)
+    table = _summary(rows)
+    for position, (argument, values) in enumerate(SWEEPS.items()):
+        lines = table.loc[[f"{argument} {value}" for value in values]]
+        for panel, score in zip(axes[0, 2 * position :], ("ibs", "predict_cpu"), strict=False):
+            panel.semilogx(values, lines[score], "o-")
+            panel.set_xlabel(argument)
+            panel.set_ylabel({"ibs": "integrated Brier score", "predict_cpu": "CPU seconds a fold"}[score])
+    save_figure(figure, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the ablation or the sweep, write its tables, and give the exit code."""
+    options = _parse(arguments)
+    limit_threads()
+    name = "sweep" if options.sweep else "ablation"
+    settings: dict[str, object] = {"protocol": 1, "inner": options.inner, "table": name}
+    rows_file = RowFile(options.out / f"{name}_rows.csv", ROW_KEY, settings, options.resume)
+    for row in _rows(options, rows_file):
+        rows_file.add(row)
+        result = row["error"] or f"IBS {row['ibs']:.4f}"
+        print(f"{row['dataset']} fold {row['fold']} {row['model']}: {result}", flush=True)
+    rows = rows_file.frame().drop_duplicates(list(ROW_KEY), keep="last")
+    sections = [("Means over sets", markdown_table(_summary(rows), 4))]
+    for score in ("ibs", "uno"):
+        sections.append((f"{score}, mean over inner folds", markdown_table(per_set(rows, score), 4)))
+    write_table(options.out / f"{name}.csv", _summary(rows))
+    if options.sweep:
+        _draw_sweep(rows, options.out / "survival_sweep.png")
+        sections.append(("Picture", "![survival_sweep.png](survival_sweep.png)"))
+    failed = int((rows["error"].fillna("") != "").sum())
+    bars = [Bar("every configuration ran on every fold", failed == 0, f"{failed} failed")]
+    header = run_header(options.quick, None if arguments is None else ["survival_ablation.py", *arguments])
+    sections.append(("Bars", bars_text(bars)))
+    write_markdown(options.out / f"{name}.md", "What each choice is worth", header, sections)
+    return check_exit_code(bars) if options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
