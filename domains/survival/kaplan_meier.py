@@ -78,7 +78,7 @@ class KaplanMeierCurves:
         return self._values_at(self.survival, 1.0, times)
 
     def cumulative_hazard_at(self, times: ArrayLike) -> FloatArray:
-        """Evaluate the Nelson-Aalen H(t); arguments and shape as for `survival_at`, 0 before the first draw."""
+        """Evaluate the Nelson-Aalen H(t), 0 before the first draw; otherwise as `survival_at`."""
         return self._values_at(self.cumulative_hazard, 0.0, times)
 
     def quantile(self, levels: ArrayLike) -> FloatArray:
@@ -131,7 +131,8 @@ class KaplanMeierCurves:
         ends = np.concatenate([np.minimum(self.times, limit), limit], axis=1)
         levels = np.concatenate([np.ones_like(limit), self.survival], axis=1)
         widths: FloatArray = np.diff(ends, axis=1, prepend=0.0)
-        return np.einsum("rk,rk->r", widths, levels)
+        means: FloatArray = np.einsum("rk,rk->r", widths, levels)
+        return means
 
     def conditional(self, start: ArrayLike) -> KaplanMeierCurves:
         """Condition on T > start: S(t)/S(start) for t > start, 1 up to start; H(t) - H(start), 0 up to start.
@@ -208,7 +209,8 @@ def kaplan_meier_curves(
     weight = np.take_along_axis(weight, order, axis=1)
     weighted_events = weight * np.take_along_axis(probability, order, axis=1)
     hazard = _hazards(time, weight, weighted_events, of)
-    return KaplanMeierCurves(time, np.cumprod(1.0 - hazard, axis=1), np.cumsum(hazard, axis=1))
+    survival = np.cumprod(1.0 - hazard, axis=1, dtype=np.float64)
+    return KaplanMeierCurves(time, survival, np.cumsum(hazard, axis=1, dtype=np.float64))
 
 
 def _hazards(time: FloatArray, weight: FloatArray, events: FloatArray, of: str) -> FloatArray:

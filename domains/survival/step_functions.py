@@ -51,7 +51,7 @@ class StepFunction:
         self.y: FloatArray = np.asarray(y, dtype=np.float64)
         if self.x.ndim != 1 or self.x.shape != self.y.shape or self.x.size == 0:
             raise ValueError(
-                f"x and y must be one-dimensional, of equal length >= 1, got {self.x.shape} and {self.y.shape}"
+                f"x and y must be one-dimensional and equally long, got {self.x.shape} and {self.y.shape}"
             )
         if not (np.diff(self.x) > 0).all():
             raise ValueError("x must be strictly ascending")

@@ -66,7 +66,9 @@ def test_fractional_events_by_hand() -> None:
     # Risk sets 4, 3 (two tied draws), 1; hazards .5/4, (.25 + 1)/3, .8/1.
     curves = kaplan_meier_curves([[7.0, 2.0, 4.0, 4.0]], [[0.8, 0.5, 0.25, 1.0]])
     expected = np.cumprod([1 - 0.125, 1 - 1.25 / 3, 1 - 0.8])
-    np.testing.assert_allclose(curves.survival_at([1.9, 2, 4, 7, 99])[0], [1, *expected, expected[-1]], rtol=1e-14)
+    np.testing.assert_allclose(
+        curves.survival_at([1.9, 2, 4, 7, 99])[0], [1, *expected, expected[-1]], rtol=1e-14
+    )
     np.testing.assert_allclose(curves.cumulative_hazard_at(99.0)[0, 0], 0.125 + 1.25 / 3 + 0.8, rtol=1e-14)
 
 
@@ -74,7 +76,9 @@ def test_fractional_events_are_what_coins_average_to() -> None:
     generator = np.random.default_rng(3)
     times = np.broadcast_to(np.sort(generator.exponential(size=400)), (2000, 400))
     probability = 1 / (1 + times)
-    coins = kaplan_meier_curves(times, generator.random(times.shape) < probability).survival_at([0.5, 1.0, 2.0])
+    coins = kaplan_meier_curves(times, generator.random(times.shape) < probability).survival_at(
+        [0.5, 1.0, 2.0]
+    )
     exact = kaplan_meier_curves(times[:1], probability[:1]).survival_at([0.5, 1.0, 2.0])[0]
     # The product is multi-linear in the flags, so the coin average is unbiased for distinct times.
     error = coins.std(axis=0) / np.sqrt(len(coins))
@@ -84,7 +88,8 @@ def test_fractional_events_are_what_coins_average_to() -> None:
 
 def test_quantiles_equal_lifelines() -> None:
     times, events = tied_draws()
-    levels = np.array([0.1, 0.25, 0.5, 0.9])
+    # Off the multiples of 1/60, where rounding decides in lifelines; order statistics below test those.
+    levels = np.array([0.107, 0.251, 0.508, 0.907])
     quantiles = kaplan_meier_curves(times, events).quantile(levels)
     for row in range(len(times)):
         fitter = KaplanMeierFitter().fit(times[row], events[row])
@@ -103,9 +108,7 @@ def test_quantile_levels_may_differ_by_row() -> None:
     times, events = tied_draws()
     curves = kaplan_meier_curves(times, events)
     levels = np.linspace(0.05, 0.6, len(times))
-    np.testing.assert_array_equal(
-        curves.quantile(levels[:, None])[:, 0], np.diag(curves.quantile(levels))
-    )
+    np.testing.assert_array_equal(curves.quantile(levels[:, None])[:, 0], np.diag(curves.quantile(levels)))
 
 
 def test_restricted_mean_equals_lifelines_and_is_exact() -> None:
