@@ -1,1 +1,37 @@
-"""Diffusion models for scientific data that are not images."""
+"""Diffusion models for scientific data that are not images, as scikit-learn estimators.
+
+The names below are loaded on first use: ``import sciffusion`` brings in no training library, no plotting and
+none of the adapters' dependencies. Everything else is imported from where it lives, for example
+``sciffusion.continuous`` (paths and solvers), ``sciffusion.datasets`` or ``sciffusion.exact``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sciffusion.domains.survival import SDPMSurvival
+
+    __version__: str
+
+__all__ = ["SDPMSurvival", "__version__"]
+
+_MODULE_OF_NAME = {"SDPMSurvival": "sciffusion.domains.survival"}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for (PEP 562) and keep it."""
+    if name == "__version__":
+        value: object = importlib.import_module("importlib.metadata").version("sciffusion")
+    elif name in _MODULE_OF_NAME:
+        value = getattr(importlib.import_module(_MODULE_OF_NAME[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})
