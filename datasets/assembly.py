@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,11 +39,12 @@ def require(module: str, distribution: str) -> ModuleType:
 def with_categories(table: pd.DataFrame, categorical: Iterable[str] = ()) -> pd.DataFrame:
     """Return ``table`` with float64 columns and string categoricals.
 
-    Text columns, categoricals and the columns named in ``categorical`` become unordered categoricals of strings
-    with sorted categories; the labels "missing", "NA" and "" become NaN. All other columns become float64.
+    Text columns, categoricals and the columns named in ``categorical`` become unordered categoricals of
+    strings with sorted categories; the labels "missing", "NA" and "" become NaN. All other columns become
+    float64.
     """
     named = set(categorical)
-    result = {}
+    result: dict[Any, pd.Series[Any]] = {}
     for name in table.columns:
         column = table[name]
         if str(name) in named or not pd.api.types.is_numeric_dtype(column.dtype):
@@ -61,8 +63,8 @@ def assemble(
     Raises
     ------
     ValueError
-        If the number of rows or events, or a column, differs from the card: the installed package then carries
-        other data than the card describes.
+        If the number of rows or events, or a column, differs from the card: the installed package then
+        carries other data than the card describes.
     """
     times = np.array(time, dtype=np.float64)
     events = np.array(event).astype(np.bool_)

@@ -43,8 +43,8 @@ def list_datasets() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by name, with the columns ``loader``, ``kind`` ("load" from an installed package, "fetch" once over
-        pip), ``n`` (rows), ``events``, ``censored`` (share in [0, 1]), ``time_unit`` and ``title``.
+        Indexed by name, with the columns ``loader``, ``kind`` ("load" from an installed package, "fetch" once
+        over pip), ``n`` (rows), ``events``, ``censored`` (share in [0, 1]), ``time_unit`` and ``title``.
     """
     rows = [
         {

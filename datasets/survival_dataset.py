@@ -63,9 +63,9 @@ class SurvivalDataset:
             raise ValueError(f"event has dtype {self.event.dtype}, expected bool")
         if not (np.isfinite(self.time).all() and (self.time >= 0).all()):
             raise ValueError("time holds negative or non-finite values, expected finite times >= 0")
-        for name, dtype in self.X.dtypes.items():
+        for column, dtype in self.X.dtypes.items():
             if not (isinstance(dtype, pd.CategoricalDtype) or dtype == np.float64):
-                raise ValueError(f"column {name!r} of X has dtype {dtype}, expected float64 or category")
+                raise ValueError(f"column {column!r} of X has dtype {dtype}, expected float64 or category")
 
     @property
     def y(self) -> NDArray[np.void]:

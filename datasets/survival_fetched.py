@@ -47,7 +47,7 @@ def _read(name: str, folder: Folder) -> pd.DataFrame:
 def _prefixed(
     card: DatasetCard, table: pd.DataFrame, dropped: tuple[str, ...] = (), grouped: bool = False
 ) -> SurvivalDataset:
-    """Assemble a table whose columns are event, time, maybe pid, then num_* (numbers) and fac_* (categories)."""
+    """Assemble a table with event, time, maybe pid, then num_* (numbers) and fac_* (categories)."""
     dropped = (*dropped, *(name for name in ("event", "time", "pid") if name in table.columns))
     X = with_categories(table.drop(columns=list(dropped)), [c for c in table.columns if c.startswith("fac_")])
     X.columns = pd.Index([str(name).removeprefix("num_").removeprefix("fac_") for name in X.columns])
@@ -122,7 +122,8 @@ def fetch_vlbw(*, in_stay: bool = True, folder: Folder = None) -> SurvivalDatase
     Returns
     -------
     SurvivalDataset
-        Twenty-one covariates, thirteen without those of the stay, with missing values; see ``dataset_card("vlbw")``.
+        Twenty-one covariates, thirteen without those of the stay, with missing values; see
+        ``dataset_card("vlbw")``.
 
     Raises
     ------

@@ -17,7 +17,7 @@ __all__ = [
     "VLBW",
 ]
 
-# SurvSet 0.2.6 is the last release with tables as CSV; later ones hold pickles, which would run code when read.
+# SurvSet 0.2.6 is the last release with tables as CSV; later ones hold pickles, which run code when read.
 SURVSET = ("SurvSet", "0.2.6", "SurvSet/_datagen/output/")
 SURVIVORS = ("survivors", "1.8.0", "survivors/datasets/data/")
 SURVSET_LICENCE = (
@@ -96,7 +96,7 @@ PBC = DatasetCard(
     name="pbc",
     title="Primary biliary cirrhosis, Mayo Clinic trial",
     kind="fetch",
-    citation="Fleming and Harrington, Counting Processes and Survival Analysis, 1991; Therneau and Grambsch, 2000",
+    citation="Fleming and Harrington, Counting Processes and Survival Analysis, 1991",
     licence=SURVIVORS_LICENCE,
     origin=_origin("pbc"),
     n_rows=312,
@@ -118,7 +118,7 @@ PBC = DatasetCard(
     ),
     leaks=("some distributions leave time and status among the covariates",),
     notes=(
-        "Transplantation ends follow-up for reasons tied to the disease, so the censoring is not independent.",
+        "Transplantation ends follow-up for reasons tied to the disease: this censoring is not independent.",
     ),
 )
 
@@ -177,10 +177,10 @@ VLBW = DatasetCard(
     ),
     leaks=("hospstay, dead, exit: the outcome itself", "cld: missing marks death before day 30"),
     notes=(
-        "The eight in-stay covariates are measured after time 0; in_stay=False leaves them out for a model that "
-        "could be used at birth.",
-        "Discharge ends the stay because the infant is well: censoring is informative, so survival curves describe "
-        "this hospital's stays and not mortality.",
+        "The eight in-stay covariates are measured after time 0; in_stay=False leaves them out for a model "
+        "that could be used at birth.",
+        "Discharge ends the stay because the infant is well: censoring is informative, so survival curves "
+        "describe this hospital's stays and not mortality.",
         "One stay of 3668 days ends in death; the next longest stay is 797 days.",
     ),
 )
@@ -217,7 +217,7 @@ SEER = DatasetCard(
     name="seer",
     title="SEER breast cancer, infiltrating duct and lobular carcinoma 2006 to 2010",
     kind="fetch",
-    citation="SEER programme of the National Cancer Institute, November 2017 submission (extract of 4024 women)",
+    citation="SEER programme, National Cancer Institute, November 2017 submission (extract of 4024 women)",
     licence=SURVIVORS_LICENCE,
     origin=_origin("seer"),
     n_rows=4024,
@@ -285,17 +285,18 @@ SUPPORT2 = DatasetCard(
         Column("income", "household income, four levels"),
     ),
     dropped=(
-        "hday, sps, surv2m, surv6m, dnr, sfdm2: recorded or computed after entry, or model estimates of survival",
+        "hday, sps, surv2m, surv6m, dnr, sfdm2: recorded after entry, or model estimates of survival",
         "fac_num_co: the same numbers as num_co, as a category",
     ),
     leaks=(
         "surv2m, surv6m, prg2m, prg6m, sps, aps: estimates of survival by a model or a physician",
         "sfdm2: functional status at month 2, where one level means death before",
-        "hospdead, slos, hday, dnr, dnrday, d.time, death, charges, totcst, totmcst, avtisst: outcome or course of stay",
+        "hospdead, slos, hday, dnr, dnrday, d.time, death, charges, totcst, totmcst, avtisst: outcome "
+        "or course of the stay",
     ),
     notes=(
         "Laboratory values are of day 3, some days after entry for part of the rows.",
-        "adlp can be had only from patients able to answer: its missingness is informative, though known at day 3.",
+        "adlp can be had only from patients able to answer: its missingness tells something, known at day 3.",
     ),
 )
 
@@ -303,7 +304,7 @@ OVARIAN = DatasetCard(
     name="ovarian",
     title="Ovarian cancer, survival and expression of 158 genes in four studies",
     kind="fetch",
-    citation="Ganzfried et al., Database 2013:bat013 (curatedOvarianData), as dataOvarian1 in the R package joint.Cox",
+    citation="Ganzfried et al., Database 2013:bat013 (curatedOvarianData); dataOvarian1 of joint.Cox",
     licence=SURVSET_LICENCE,
     origin=_origin("ovarian"),
     n_rows=912,

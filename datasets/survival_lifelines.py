@@ -73,7 +73,7 @@ LARYNX = DatasetCard(
     name="larynx",
     title="Cancer of the larynx, 90 men",
     kind="load",
-    citation="Kardaun, Statistica Neerlandica 37:103-125, 1983; Klein and Moeschberger, Survival Analysis, 1997",
+    citation="Kardaun, Statistica Neerlandica 37:103-125, 1983",
     licence=LICENCE,
     origin=Origin(
         "lifelines",

