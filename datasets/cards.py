@@ -137,7 +137,8 @@ class DatasetCard:
                 return entry
         raise KeyError(f"the card of {self.name!r} does not describe a column {column!r}")
 
-    def _facts(self) -> list[tuple[str, str]]:
+    def facts(self) -> list[tuple[str, str]]:
+        """Return (name, text) pairs of what is said in one line."""
         return [
             ("loader", f"{self.loader}()"),
             ("rows", f"{self.n_rows}, of which {self.censored_share:.1%} censored"),
@@ -149,31 +150,31 @@ class DatasetCard:
             ("licence", self.licence),
         ]
 
-    def _lists(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [
+    def remarks(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return (name, texts) pairs of what is said in a list; empty lists are left out."""
+        lists = [
             ("columns", tuple(str(column) for column in self.columns)),
             ("dropped by the loader", self.dropped),
             ("known leaks", self.leaks),
             ("notes", self.notes),
         ]
+        return [(key, values) for key, values in lists if values]
 
     def __str__(self) -> str:
         """Return the card as plain text, 100 characters wide."""
         lines = [self.title, "=" * len(self.title)]
-        for key, value in self._facts():
+        for key, value in self.facts():
             lines.append(fill(f"{key + ':':<9}{value}", 100, subsequent_indent=" " * 9))
-        for key, values in self._lists():
-            if values:
-                lines += ["", f"{key}:"]
-                lines += [indent(fill(f"- {value}", 96, subsequent_indent="  "), "  ") for value in values]
+        for key, values in self.remarks():
+            lines += ["", f"{key}:"]
+            lines += [indent(fill(f"- {value}", 96, subsequent_indent="  "), "  ") for value in values]
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
         """Return the card as a Markdown section headed by its title."""
         lines = [f"## {self.title}", ""]
-        lines += [f"- **{key}**: {value}" for key, value in self._facts()]
-        for key, values in self._lists():
-            if values:
-                lines += ["", f"### {key.capitalize()}", ""]
-                lines += [f"- {value}" for value in values]
+        lines += [f"- **{key}**: {value}" for key, value in self.facts()]
+        for key, values in self.remarks():
+            lines += ["", f"### {key.capitalize()}", ""]
+            lines += [f"- {value}" for value in values]
         return "\n".join(lines) + "\n"

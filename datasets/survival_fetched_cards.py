@@ -314,7 +314,7 @@ OVARIAN = DatasetCard(
     columns=(
         Column("debulk", "residual tumour after surgery of at least 1 cm: 0 no, 1 yes"),
         Column("group", "study, code 4, 9, 13 or 16"),
-        Column("*", "expression of the gene of this name", "standardised within study"),
+        Column("*", "expression of the gene of this name", "standardised"),
     ),
     dropped=("pid: row label",),
     notes=("Two rows have time 0. Rows of one study are alike: split by the column group to test transfer.",),
