@@ -75,7 +75,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What each choice of the estimator is worth.")
     parser.add_argument("--quick", action="store_true", help="one set, one inner fold")
     parser.add_argument("--check", action="store_true", help="exit 1 if a fold failed")
-    parser.add_argument("--out", type=Path, default=Path("benchmark_results/survival_ablation"))
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/survival_ablation"))
     parser.add_argument("--datasets", nargs="+", choices=list(DATASETS), metavar="SET")
     parser.add_argument("--configurations", nargs="+", choices=list(CONFIGURATIONS), metavar="NAME")
     parser.add_argument("--outer", type=int, default=1, help="outer folds whose training part is used")

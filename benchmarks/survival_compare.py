@@ -17,7 +17,7 @@ from bars import bars_text, check_exit_code
 from measuring import limit_threads
 from reporting import RowFile, markdown_table, run_header, write_markdown, write_table
 from survival_data import DATASETS, SMALL_SET_ROWS, load
-from survival_models import MODELS, models_for
+from survival_models import MODELS, OUR_DEFAULT, models_for
 from survival_pictures import draw_comparison
 from survival_protocol import FOLDS
 from survival_run import ROW_KEY, Task, run_tasks, tasks_of
@@ -29,6 +29,7 @@ from survival_summary import (
     per_set,
     small_sets,
     summary_table,
+    wins_table,
 )
 
 __all__ = ["main"]
@@ -47,7 +48,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Survival models side by side on ten leak-free sets.")
     parser.add_argument("--quick", action="store_true", help="three sets, two folds, no slow models")
     parser.add_argument("--check", action="store_true", help="compare with the bars; exit 1 if one is missed")
-    parser.add_argument("--out", type=Path, default=Path("benchmark_results/survival_compare"))
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/survival_compare"))
     parser.add_argument("--datasets", nargs="+", choices=list(DATASETS), metavar="SET")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), metavar="MODEL")
     parser.add_argument(
@@ -101,6 +102,9 @@ def _sections(rows: pd.DataFrame, folder: Path, reduced: bool) -> list[tuple[str
         table = per_set(rows, score)
         write_table(folder / f"{score}.csv", table)
         sections.append((f"{SCORE_NAMES[score]}, mean over folds", markdown_table(table)))
+    if OUR_DEFAULT in set(rows["model"]) and rows["model"].nunique() > 1:
+        write_table(folder / "wins.csv", wins_table(rows))
+        sections.append(("Sets on which our default is better", markdown_table(wins_table(rows))))
     seconds = per_set(rows, "fit_cpu")
     write_table(folder / "fit_seconds.csv", seconds)
     sections.append(("CPU seconds of one fit, mean over folds", markdown_table(seconds, 2)))

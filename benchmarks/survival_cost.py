@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="What fitting and predicting cost.")
     parser.add_argument("--quick", action="store_true", help="smaller sizes")
     parser.add_argument("--check", action="store_true", help="compare with the bars; exit 1 if one is missed")
-    parser.add_argument("--out", type=Path, default=Path("benchmark_results/survival_cost"))
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/survival_cost"))
     options = parser.parse_args(arguments)
     limit_threads()
     plan = QUICK if options.quick else FULL

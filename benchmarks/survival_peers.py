@@ -225,7 +225,7 @@ class TimeBoosting(Peer):
         from hazardous import SurvivalBoost
 
         outcome = pd.DataFrame({"event": data.event.astype(int), "duration": data.time})
-        self.horizons_ = np.linspace(0.0, data.time.max(), 101)[1:]
+        self.horizons_ = np.quantile(data.time[data.event], np.linspace(0.01, 0.99, 99))
         self.estimator_ = SurvivalBoost(show_progressbar=False, random_state=self.seed).fit(X, outcome)
 
     def survival(self, X: pd.DataFrame, times: np.ndarray) -> np.ndarray:
@@ -235,5 +235,5 @@ class TimeBoosting(Peer):
         )
 
     def risk(self, X: pd.DataFrame) -> np.ndarray:
-        """Give minus the mean of the curve over the follow-up."""
+        """Give minus the mean of the curve over the quantiles of training event times."""
         return -self.survival(X, self.horizons_).mean(axis=1)

@@ -25,6 +25,7 @@ __all__ = [
     "ranked_models",
     "small_sets",
     "summary_table",
+    "wins_table",
 ]
 
 HIGHER_IS_BETTER = {"harrell": True, "uno": True, "ibs": False, "auc": True}
@@ -84,6 +85,17 @@ def summary_table(rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(columns).reindex(names).join(costs[["fit_cpu mean s", "predict_cpu mean s"]])
     table.index.name = "model"
     return table
+
+
+def wins_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give, for each other model, on how many of the sets it ran on our default is better."""
+    columns = {}
+    for score, higher in HIGHER_IS_BETTER.items():
+        table = per_set(rows, score)
+        others = table.drop(columns=OUR_DEFAULT)
+        gain = (others.rsub(table[OUR_DEFAULT], axis=0)) * (1 if higher else -1)
+        columns[score] = [f"{(gain[name] > 0).sum()} of {gain[name].notna().sum()}" for name in others]
+    return pd.DataFrame(columns, index=pd.Index(others.columns, name="our default better than"))
 
 
 def failures(rows: pd.DataFrame) -> pd.DataFrame:

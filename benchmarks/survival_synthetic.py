@@ -4,12 +4,13 @@ Times follow a Cox-Weibull model on the covariates of WHAS500,
 
     T = (-ln u / (lambda exp(b'x)))^(1/nu),  S(t | x) = exp(-lambda exp(b'x) t^nu),
 
-with lambda = 1e-10, nu = 4, coefficients b uniform on (-1, 1), censoring uniform on (0, c) and c set for an
-event rate of 25, 50 or 75 %. Five draws of b and of the split (a fifth of the rows is the test part) for each
-rate. Curves are compared with the true ones at 1000 times on [0, 800], past the follow-up too:
+with lambda = 1e-10, nu = 4, x standardised, coefficients b uniform on (-1, 1), censoring uniform on (0, c)
+and c set for an event rate of 25, 50 or 75 %. Five draws of b and of the split (a fifth of the rows is the
+test part) for each rate. Curves are compared with the true ones at 1000 times on [0, 800], past the follow-up
+too:
 
-    KS = mean over patients of max_t |S(t | x) - estimate|,   ISE = mean of the integral of (S - estimate)^2
-    dt.
+    KS  = mean over patients of max_t |S(t | x) - estimate|,
+    ISE = mean over patients of the integral of (S - estimate)^2 dt.
 
 CoxPH and the Weibull regression know the family of the true model; the forest and ours do not.
 """
@@ -29,12 +30,14 @@ from bars import Bar, bars_text, check_exit_code
 from measuring import limit_threads
 from reporting import RowFile, markdown_table, run_header, write_markdown, write_table
 from sklearn.model_selection import train_test_split
-from survival_data import SurvivalData
+from survival_data import SurvivalData, load
 from survival_models import NETWORK_OFF, OUR_DEFAULT, PAPER_RECIPE
 from survival_ours import OurModel, default_estimator, network_off_estimator, paper_estimator
 from survival_parametric import WeibullTimes
 from survival_peers import CoxRidge, Forest, SurvivalModel
 from survival_pictures import new_figure, save_figure
+
+from sciffusion.datasets import make_cox_weibull
 
 __all__ = ["Study", "curve_errors", "main", "make_study", "run_study", "summarise", "synthetic_bars"]
 
@@ -63,13 +66,11 @@ class Study:
 
 def make_study(rate: float, seed: int) -> Study:
     """Simulate one cohort and split it, stratified on the event."""
-    from sciffusion.datasets import make_cox_weibull
-
-    cohort = make_cox_weibull(event_rate=rate, random_state=seed)
+    cohort = make_cox_weibull(load("whas500").X, event_rate=rate, random_state=seed)
     data = SurvivalData("cox_weibull", cohort.X, cohort.time, cohort.event)
     rows = np.arange(len(data.time))
     train, test = train_test_split(rows, test_size=0.2, stratify=data.event, random_state=seed)
-    return Study(data.take(train), data.take(test), cohort.survival_function(TIMES)[test])
+    return Study(data.take(train), data.take(test), cohort.truth.survival(cohort.X.iloc[test], TIMES))
 
 
 def curve_errors(true_curves: np.ndarray, curves: np.ndarray, times: np.ndarray) -> tuple[float, float]:
@@ -125,7 +126,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A cohort whose true curves are known.")
     parser.add_argument("--quick", action="store_true", help="one draw, without the paper's recipe")
     parser.add_argument("--check", action="store_true", help="compare with the bars; exit 1 if one is missed")
-    parser.add_argument("--out", type=Path, default=Path("benchmark_results/survival_synthetic"))
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/survival_synthetic"))
     parser.add_argument("--models", nargs="+", choices=list(MODELS), metavar="MODEL")
     parser.add_argument("--seeds", type=int, help="draws of the coefficients")
     parser.add_argument("--resume", action="store_true", help="skip rows that the output folder already has")

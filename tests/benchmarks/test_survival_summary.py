@@ -15,6 +15,7 @@ from survival_summary import (
     ranked_models,
     small_sets,
     summary_table,
+    wins_table,
 )
 
 LINE_UP = ["KM", "CoxPH", "RSF", OUR_DEFAULT, NETWORK_OFF]
@@ -156,3 +157,12 @@ def test_summary_has_the_reference_without_a_rank() -> None:
 def test_failures_are_listed_with_their_words() -> None:
     rows = change(planted(sets=2), "CoxPH", 1, error="singular")
     assert failures(rows)["error"].tolist() == ["singular", "singular"]
+
+
+def test_wins_count_only_sets_that_the_other_model_ran_on() -> None:
+    rows = change(planted(), "CoxPH", 3, ibs=0.1, uno=0.71)
+    rows = rows[(rows["model"] != "RSF") | (rows["rows"] < 700)]
+    wins = wins_table(rows)
+    assert wins.loc["CoxPH"].tolist() == ["0 of 10", "0 of 10", "7 of 10", "0 of 10"]
+    assert wins.loc["RSF", "ibs"] == "9 of 9"
+    assert wins.loc[NETWORK_OFF, "uno"] == "10 of 10"

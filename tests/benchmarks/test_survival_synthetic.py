@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from survival_data import SurvivalData
 from survival_models import OUR_DEFAULT, PAPER_RECIPE
-from survival_synthetic import FOREST, RATES, curve_errors, summarise, synthetic_bars
+from survival_protocol import d_calibration
+from survival_synthetic import FOREST, RATES, TIMES, curve_errors, make_study, summarise, synthetic_bars
 
 
 def test_distances_of_curves_a_known_step_apart() -> None:
@@ -75,3 +76,16 @@ def test_reduced_runs_and_missing_models_are_not_checked() -> None:
     assert {bar.reached for bar in synthetic_bars(planted(), reduced=True)} == {None}
     without = planted().query(f"model != '{FOREST}'")
     assert [bar.reached for bar in synthetic_bars(without, reduced=False)] == [None, True] * 3
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_studies_have_their_event_rate_and_true_curves_that_fit_the_event_times(rate: float) -> None:
+    pytest.importorskip("sksurv", reason="the covariates are those of scikit-survival's WHAS500")
+    study = make_study(rate, seed=0)
+    events = np.concatenate([study.train.event, study.test.event])
+    assert len(events) == 500
+    assert events.mean() == pytest.approx(rate, abs=0.06)
+    assert study.true_curves.shape == (len(study.test.time), len(TIMES))
+    # under the truth, S at the observed time has the law of a censored uniform value
+    position = np.searchsorted(TIMES, np.minimum(study.test.time, TIMES[-1])).clip(max=len(TIMES) - 1)
+    assert d_calibration(study.true_curves[np.arange(len(position)), position], study.test.event) > 0.01
