@@ -1,1 +1,14 @@
-"""See design."""
+"""Networks: perceptron ensembles and embeddings, in plain torch."""
+
+from __future__ import annotations
+
+from sciffusion.networks.embeddings import angle_embedding, sinusoidal_embedding
+from sciffusion.networks.mlp import ConditionalMLP, EncodedCondition, EnsembleLinear
+
+__all__ = [
+    "ConditionalMLP",
+    "EncodedCondition",
+    "EnsembleLinear",
+    "angle_embedding",
+    "sinusoidal_embedding",
+]

@@ -1,0 +1,5 @@
+"""temp"""
+
+
+class ConformalBound:
+    pass
