@@ -15,6 +15,7 @@ import json
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -98,7 +99,9 @@ def read_checkpoint(path: str | os.PathLike[str], identity: str) -> dict[str, An
         return None
     remedy = "delete the file or give another `checkpoint` path to start afresh"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's guesses about foreign files; the error below says it
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{os.fspath(path)!r} is no training checkpoint or is damaged ({type(error).__name__}); {remedy}"

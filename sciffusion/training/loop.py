@@ -122,7 +122,7 @@ def fit_network(
             _run_trainer(module, settings)
         finally:
             network.to(home)
-    if module.interrupted:
+    if interrupt.raised:
         raise KeyboardInterrupt
     assert module.history is not None
     return module.history

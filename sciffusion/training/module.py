@@ -109,21 +109,20 @@ class FitModule(pytorch_lightning.LightningModule):
 
     def training_step(self, batch: object, batch_idx: int) -> None:
         """Make the updates up to the next evaluation, and the evaluation."""
-        options = self._plan.options
-        if self._plan.held_out is not None and self._evaluated < 0:
+        if self._evaluation_due:
             self._evaluate()
-        end = min((self._step // options.evaluate_every + 1) * options.evaluate_every, options.max_steps)
-        target = end if self.trainer.world_size == 1 else min(self._step + 1, end)
-        while self._step < target and not self._finished:
+        while not self._finished:
             self._update()
             if self._interrupt.raised:
                 self._save()
                 self.interrupted = True
-                self.trainer.should_stop = True
-                return
-        if self._step == end and self._evaluated < end:
-            self._evaluate()
-        self.trainer.should_stop = self._finished
+                break
+            if self._evaluation_due:
+                self._evaluate()
+                break
+            if self.trainer.world_size > 1:
+                break
+        self.trainer.should_stop = self._finished or self.interrupted
 
     def on_train_end(self) -> None:
         """Put the chosen weights into the network."""
@@ -149,6 +148,13 @@ class FitModule(pytorch_lightning.LightningModule):
     def set_extra_state(self, state: dict[str, Any] | None) -> None:
         """Take over what `get_extra_state` returned."""
         self.history = None if state is None else TrainingHistory.from_dict(state)
+
+    @property
+    def _evaluation_due(self) -> bool:
+        if self._step == 0 and self._plan.held_out is None:
+            return False
+        at_mark = self._step % self._plan.options.evaluate_every == 0
+        return self._evaluated != self._step and (at_mark or self._step == self._plan.options.max_steps)
 
     @property
     def _finished(self) -> bool:

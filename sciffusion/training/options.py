@@ -119,7 +119,14 @@ class TrainingOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as a dictionary that JSON can hold."""
-        return asdict(self)
+        plain = {Integral: int, Real: float}
+        values = asdict(self)
+        for name, value in values.items():
+            for kind, convert in plain.items():
+                if isinstance(value, kind):
+                    values[name] = convert(value)
+                    break
+        return values
 
 
 @dataclass(frozen=True)
