@@ -2,7 +2,7 @@
 
 Configurations are compared by the protocol of the comparison on inner folds of training parts: the rows that
 the comparison tests on are never seen here, so that choosing by this table does not spoil that one. With
-`--sweep`, one fitted default predicts with 2 to 64 network evaluations and with 64 to 4096 draws.
+`--sweep`, the default predicts with 2 to 64 network evaluations and with 64 to 4096 draws instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from survival_ours import OurModel, default_estimator, network_off_estimator
 from survival_peers import CoxRidge, SurvivalModel
 from survival_pictures import new_figure, save_figure
 from survival_protocol import Fold, folds, split_rows
-from survival_run import ROW_KEY, run_fold, run_tasks
+from survival_run import ROW_KEY, Task, run_fold, run_tasks
 from survival_summary import mean_ranks, per_set
 
 __all__ = ["CONFIGURATIONS", "SWEEPS", "inner_folds", "main", "sweep_tasks"]
@@ -47,28 +47,22 @@ def inner_folds(data: SurvivalData, outer: int = 1, inner: int = INNER_FOLDS) ->
             yield Fold(number * inner + fold.index, fold.train, fold.test, fold.grid)
 
 
-class _Fitted(SurvivalModel):
-    """A model fitted once and used by several lines of a sweep."""
+class _Fitted(OurModel):
+    """A fitted estimator that several lines of a sweep share."""
 
-    def __init__(self, model: SurvivalModel) -> None:
-        self.model = model
-
-    def fit(self, data: SurvivalData) -> SurvivalModel:
-        return self.model
-
-    def survival(self, X: pd.DataFrame, times: object) -> object:
-        raise RuntimeError("fit gives the model that predicts")
-
-    def risk(self, X: pd.DataFrame) -> object:
-        raise RuntimeError("fit gives the model that predicts")
+    def fit(self, data: SurvivalData) -> OurModel:
+        """Keep the fit there is."""
+        return self
 
 
-def sweep_tasks(fold: Fold, fitted: OurModel) -> Iterator[tuple[str, Callable[[], SurvivalModel], Fold]]:
-    """Yield one task for each nfe and each number of draws, all with the same fitted estimator."""
-    for argument, values in SWEEPS.items():
-        for value in values:
-            model = _Fitted(OurModel(fitted.estimator, **{argument: value}))
-            yield f"{argument} {value}", lambda model=model: model, fold
+def sweep_tasks(fold: Fold) -> Iterator[Task]:
+    """Yield one task for each nfe (a fit of its own) and each number of draws (all with the same fit)."""
+    for nfe in SWEEPS["nfe"]:
+        yield f"nfe {nfe}", lambda nfe=nfe: OurModel(default_estimator(nfe=nfe)), fold
+    fitted = default_estimator()
+    OurModel(fitted).fit(fold.train)
+    for draws in SWEEPS["draws"]:
+        yield f"draws {draws}", lambda draws=draws: _Fitted(fitted, n_draws=draws), fold
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -107,8 +101,7 @@ def _is_swept(fold: Fold, rows_file: RowFile) -> bool:
 
 def _sweep_rows(chosen: Sequence[Fold]) -> Iterator[dict[str, object]]:
     for fold in chosen:
-        fitted = OurModel(default_estimator()).fit(fold.train)
-        for task in sweep_tasks(fold, fitted):
+        for task in sweep_tasks(fold):
             yield run_fold(*task, warm=False)
 
 

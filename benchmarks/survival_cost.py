@@ -123,7 +123,7 @@ def run_costs(base: SurvivalData, plan: Plan, make_ours: MakeOurs) -> pd.DataFra
 
 def _with_draws(model: SurvivalModel, draws: int) -> SurvivalModel:
     """Give a fitted model of ours that predicts with this many draws."""
-    return OurModel(model.estimator, draws=draws) if isinstance(model, OurModel) else model
+    return OurModel(model.estimator, n_draws=draws) if isinstance(model, OurModel) else model
 
 
 def _one(rows: pd.DataFrame, value: str, /, **labels: object) -> float | None:
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     limit_threads()
     plan = QUICK if options.quick else FULL
-    rows = run_costs(load("rotterdam"), plan, lambda draws: OurModel(default_estimator(), draws=draws))
+    rows = run_costs(load("rotterdam"), plan, lambda draws: OurModel(default_estimator(), n_draws=draws))
     bars = cost_bars(rows)
     write_table(options.out / "cost.csv", rows)
     _draw(rows, options.out / "survival_cost.png", " (reduced run)" if options.quick else "")

@@ -14,7 +14,6 @@ from survival_peers import SurvivalModel
 __all__ = ["OurModel", "default_estimator", "network_off_estimator", "paper_estimator"]
 
 PAPER_EPOCHS = 300
-DRAWS, NFE = "n_samples", "nfe"  # how the predict-time methods call them
 
 
 def default_estimator(seed: int = 0, **parameters: object) -> BaseEstimator:
@@ -31,7 +30,7 @@ def paper_estimator(seed: int = 0, **parameters: object) -> BaseEstimator:
 
 def network_off_estimator(seed: int = 0, **parameters: object) -> BaseEstimator:
     """Give the default before its first training step: a network that has learned nothing."""
-    return default_estimator(seed, max_epochs=0, **parameters)
+    return default_estimator(seed, max_steps=0, **parameters)
 
 
 class OurModel(SurvivalModel):
@@ -41,13 +40,12 @@ class OurModel(SurvivalModel):
     ----------
     estimator : BaseEstimator
         Unfitted, or fitted already.
-    draws, nfe : int or None
-        Draws a patient and network evaluations a draw when predicting; None leaves the estimator's own.
+    n_draws : int or None
+        Draws a patient when predicting; None leaves the estimator's own.
     """
 
-    def __init__(self, estimator: BaseEstimator, draws: int | None = None, nfe: int | None = None) -> None:
-        self.estimator = estimator
-        self.budget = {DRAWS: draws, NFE: nfe}
+    def __init__(self, estimator: BaseEstimator, n_draws: int | None = None) -> None:
+        self.estimator, self.n_draws = estimator, n_draws
 
     def fit(self, data: SurvivalData) -> OurModel:
         """Fit on the raw frame."""
@@ -56,11 +54,10 @@ class OurModel(SurvivalModel):
 
     def survival(self, X: pd.DataFrame, times: np.ndarray) -> np.ndarray:
         """Give S(t | x), shape (rows, times)."""
-        budget = {name: value for name, value in self.budget.items() if value is not None}
         return np.asarray(
-            self.estimator.predict_survival_function(X, return_array=True, times=times, **budget)
+            self.estimator.predict_survival_function(X, return_array=True, times=times, n_draws=self.n_draws)
         )
 
     def risk(self, X: pd.DataFrame) -> np.ndarray:
         """Give the estimator's own risk."""
-        return np.asarray(self.estimator.predict(X))
+        return np.asarray(self.estimator.predict(X, n_draws=self.n_draws))
