@@ -45,10 +45,10 @@ def as_times(t: Tensor | float) -> Tensor:
     Tensor
         The same values in float64; on the CPU when the device of ``t`` has no float64 (Apple's MPS).
     """
-    times = torch.as_tensor(t)
-    if times.device.type == "mps":
-        times = times.cpu()
-    return times.to(torch.float64)
+    if not isinstance(t, Tensor):
+        # Without the type a Python number would pass through float32.
+        return torch.as_tensor(t, dtype=torch.float64)
+    return (t.cpu() if t.device.type == "mps" else t).to(torch.float64)
 
 
 def align(coefficient: Tensor, x: Tensor) -> Tensor:

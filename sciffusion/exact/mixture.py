@@ -13,6 +13,7 @@ In one dimension the probability flow keeps quantiles: :math:`x' = F_{t'}^{-1}(F
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -123,8 +124,9 @@ class GaussianMixtureTarget(ExactTarget):
         below, above = torch.zeros_like(x), torch.zeros_like(x)
         for weight, component in zip(self.weights, self.components, strict=True):
             white = (x - alpha * component.mean) / torch.sqrt(alpha**2 * component.variances + sigma**2)
-            below = below + weight * torch.special.ndtr(white)
-            above = above + weight * torch.special.ndtr(-white)
+            # torch.special.ndtr loses all digits beyond eight standard deviations.
+            below = below + 0.5 * weight * torch.erfc(-white / math.sqrt(2.0))
+            above = above + 0.5 * weight * torch.erfc(white / math.sqrt(2.0))
         return below, above
 
     def _joint_log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

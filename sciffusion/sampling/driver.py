@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sciffusion.continuous.path import as_times
 from sciffusion.sampling.compute import ComputePolicy, EveryStep
 from sciffusion.sampling.hooks import Hook
 from sciffusion.sampling.state import State
@@ -92,10 +93,7 @@ class _Evaluator:
 
 
 def _checked_grid(grid: Tensor) -> Tensor:
-    grid = torch.as_tensor(grid)
-    if grid.device.type == "mps":
-        grid = grid.cpu()
-    grid = grid.to(torch.float64)
+    grid = as_times(grid)
     if grid.ndim < 1 or grid.shape[0] < 2:
         raise ValueError(
             f"grid must hold at least two times along its first axis, got shape {tuple(grid.shape)}"

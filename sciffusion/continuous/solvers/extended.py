@@ -152,13 +152,13 @@ class ERSDE(Solver):
         old, new = c.noise_to_signal, there.noise_to_signal
         decay = self.scale.decay(new, old)
         of_past = self._corrections(past, new)
-        noise = self.noise.draw(state.x, state.generator, state.t, t_next)
         of_x0 = there.alpha - there.sigma / old * decay + there.alpha * of_past[0]
         older = [(there.alpha * k, e.x0) for k, e in zip(of_past[1:], past[1:], strict=True)]
         spread = there.sigma * torch.sqrt((1.0 - decay**2).clamp_min(0.0))
-        x = linear_step(
-            state, t_next, there.sigma, there.sigma / c.sigma * decay, of_x0, here.x0, (spread, noise), *older
-        )
+        if bool((spread > 0.0).any()):
+            # Not drawn where it would count for nothing, so that the noiseless scale needs no generator.
+            older.append((spread, self.noise.draw(state.x, state.generator, state.t, t_next)))
+        x = linear_step(state, t_next, there.sigma, there.sigma / c.sigma * decay, of_x0, here.x0, *older)
         return state.moved(x, t_next, tuple(reversed(past[: self.order - 1])))
 
     def _corrections(self, past: list[Evaluation], new: Tensor) -> list[Tensor]:
