@@ -110,7 +110,7 @@ def event_flags(y: Any) -> NDArray[np.bool_]:
     if array.ndim == 1 and array.dtype.names is None and array.dtype != object:
         if not np.isin(array, (0, 1)).all():
             raise ValueError(
-                "a one-dimensional y must hold event flags (boolean or 0/1) to stratify on, found other values; "
+                "a one-dimensional y must hold event flags (boolean or 0/1), found other values; "
                 "pass the structured target (make_survival_target) or E"
             )
         return array.astype(np.bool_)

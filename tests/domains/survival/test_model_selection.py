@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sksurv.datasets import load_whas500
@@ -81,6 +82,11 @@ def test_works_in_cross_val_score_and_grid_search() -> None:
     assert (scores > 0.6).all()
     grouped = cross_val_score(CoxPHSurvivalAnalysis(), X, y, cv=splitter, groups=np.arange(500) // 2)
     assert np.isfinite(grouped).all()
+    with config_context(enable_metadata_routing=True):
+        routed = cross_val_score(
+            CoxPHSurvivalAnalysis(), X, y, cv=splitter, params={"groups": np.arange(500) // 2}
+        )
+    np.testing.assert_array_equal(routed, grouped)
     search = GridSearchCV(CoxPHSurvivalAnalysis(), {"alpha": [0.1, 1.0]}, cv=splitter).fit(X, y)
     assert len([key for key in search.cv_results_ if key.startswith("split")]) == 4
     rates = [y["fstat"][test].mean() for _, test in splitter.split(X, y)]
