@@ -232,9 +232,13 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         if self.calibrate is None:
             return self._fit_rows(settings, frame, target, weights)
         proper, calibration = ConformalBound.split(target.event, self._generator(_CALIBRATION))
-        self._fit_rows(settings, frame.iloc[proper], _rows_of(target, proper), weights[proper])
+        training = _rows_of(target, proper)
+        self._fit_rows(settings, frame.iloc[proper], training, weights[proper])
+        rows = frame.iloc[calibration]
         self._conformal_ = ConformalBound.learn(
-            self, frame.iloc[calibration], _rows_of(target, calibration), weights[calibration]
+            ConformalBound.choose_horizon(training),
+            _rows_of(target, calibration),
+            lambda times: self._survival_and_follow_up(rows, times),
         )
         return self
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sciffusion.estimators.random_state import integer_seed
 from sciffusion.estimators.validation import check_integer, check_number, check_quantile_levels
 
-from .conformal_bound import ConformalBound
+from .conformal_bound import ConformalBound, censoring_survival_at
 from .draws import Draws
 from .kaplan_meier import KaplanMeierCurves, kaplan_meier_curves
 from .metrics import harrell_concordance
@@ -216,13 +216,22 @@ class SurvivalPredictions:
         -------
         ndarray of shape (n,)
             The quantile at ``1 - level`` of the predicted curve; with ``calibrate="conformal"`` that at a
-            level corrected on rows kept back, see `sciffusion.domains.survival.conformal`.
+            level corrected on rows kept back, and no later than they were followed up, see
+            `sciffusion.domains.survival.conformal`.
         """
         check_number("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
         if self._conformal_ is None:
             return self.predict_quantile(X, 1.0 - level, n_draws=n_draws)
-        corrected = self._conformal_.corrected_level(1.0 - level)
-        return self._from_curves(X, n_draws, lambda curves, rows: curves.quantile(corrected)[:, 0])
+        conformal = self._conformal_
+
+        def bound(draws: Draws, rows: slice) -> Floats:
+            event = kaplan_meier_curves(draws.times, draws.event_probability)
+            censoring = kaplan_meier_curves(draws.times, draws.event_probability, of="censoring")
+            horizon = np.full((len(draws.times), 1), conformal.horizon)
+            levels = conformal.levels(1.0 - level, censoring_survival_at(censoring, horizon)[:, 0])
+            return np.minimum(event.quantile(levels[:, None])[:, 0], conformal.horizon)
+
+        return np.concatenate(self._over_chunks(X, bound, n_draws=n_draws))
 
     def event_probability(self, X: Any, a: float, b: float, *, n_draws: int | None = None) -> Floats:
         """Return P(a < T <= b | x).
@@ -363,6 +372,18 @@ class SurvivalPredictions:
         check_is_fitted(self)
         longest: np.float64 = self.unique_times_[-1]
         return longest
+
+    def _survival_and_follow_up(self, X: Any, times: Floats) -> tuple[Floats, Floats]:
+        """Return S(t | x) = P(T > t) and P(C >= t | x) at one time a row."""
+
+        def read(draws: Draws, rows: slice) -> Floats:
+            at = times[rows, None]
+            event = kaplan_meier_curves(draws.times, draws.event_probability)
+            censoring = kaplan_meier_curves(draws.times, draws.event_probability, of="censoring")
+            return np.concatenate([event.survival_at(at), censoring_survival_at(censoring, at)], axis=1)
+
+        both = np.concatenate(self._over_chunks(X, read))
+        return both[:, 0], both[:, 1]
 
     def _from_curves(
         self,

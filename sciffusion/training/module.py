@@ -151,7 +151,7 @@ class FitModule(pytorch_lightning.LightningModule):
 
     @property
     def _evaluation_due(self) -> bool:
-        if self._step == 0 and self._plan.held_out is None:
+        if self._step == 0 and (self._plan.held_out is None or self._plan.options.evaluate_from):
             return False
         at_mark = self._step % self._plan.options.evaluate_every == 0
         return self._evaluated != self._step and (at_mark or self._step == self._plan.options.max_steps)
@@ -205,7 +205,7 @@ class FitModule(pytorch_lightning.LightningModule):
         self._save()
 
     def _held_out_losses(self) -> Tensor | None:
-        if self._plan.held_out is None:
+        if self._plan.held_out is None or self._step < self._plan.options.evaluate_from:
             return None
         self.network.eval()
         with torch.no_grad(), self._averaged():

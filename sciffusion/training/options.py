@@ -53,6 +53,9 @@ class TrainingOptions:
         At most one of the three `ema_*` options may be given; with none the weights are not averaged.
     evaluate_every : int >= 1
         Steps between two evaluations (held-out loss, history, checkpoint).
+    evaluate_from : int >= 0
+        First step at which the held-out loss is looked at: earlier weights are never kept, and patience does
+        not run. Steps between two evaluations and checkpoints before it are the same.
     patience : int >= 1, optional
         Evaluations in a row without a better held-out loss after which a member stops; None never stops
         early, but the best weights are still the ones kept.
@@ -75,6 +78,7 @@ class TrainingOptions:
     ema_half_life: float | None = None
     ema_relative_std: float | None = None
     evaluate_every: int = 50
+    evaluate_from: int = 0
     patience: int | None = 10
     gradient_clip: float | None = 1.0
 
@@ -82,6 +86,11 @@ class TrainingOptions:
         for name in ("max_steps", "batch_size", "evaluate_every"):
             _check_integer(name, getattr(self, name), low=1)
         _check_integer("warmup_steps", self.warmup_steps, low=0)
+        _check_integer("evaluate_from", self.evaluate_from, low=0)
+        if self.evaluate_from > self.max_steps:
+            raise ValueError(
+                f"evaluate_from must not exceed max_steps={self.max_steps}, got {self.evaluate_from}"
+            )
         if self.patience is not None:
             _check_integer("patience", self.patience, low=1)
         _check_real("learning_rate", self.learning_rate, "> 0", lambda v: v > 0)
@@ -136,7 +145,7 @@ class TrainingHistory:
     Attributes
     ----------
     steps : ndarray of int, shape (n_evaluations,)
-        Steps at which the fit was looked at; the first is 0, before any update.
+        Steps at which the fit was looked at; with a held-out loss the first is 0, before any update.
     train_loss : ndarray, shape (n_evaluations, n_members)
         Mean objective over the steps since the evaluation before (NaN at step 0).
     held_out_loss : ndarray, shape (n_evaluations, n_members)
