@@ -105,7 +105,8 @@ class KaplanMeierCurves:
         # 1 - S and a level such as .9 are rounded differently; a few units in the last place decide nothing.
         index = _searchsorted(1.0 - self.survival, wanted - 4e-16, right=False)
         padded = np.concatenate([self.times, np.full((len(self.times), 1), np.inf)], axis=1)
-        return np.where(wanted == 0, 0.0, np.take_along_axis(padded, index, axis=1))
+        found = np.where(wanted == 0, 0.0, np.take_along_axis(padded, index, axis=1))
+        return np.where(np.isnan(self.survival[:, -1:]), np.nan, found)
 
     def restricted_mean(self, horizon: ArrayLike) -> FloatArray:
         """Integrate S from 0 to the horizon, exactly for the step function: E[min(T, horizon)].
@@ -146,16 +147,18 @@ class KaplanMeierCurves:
         -------
         KaplanMeierCurves
             Curves on the same clock: subtract ``start`` from their quantiles and restricted means for the
-            remaining life. Rows with S(start) = 0 have no such distribution and are NaN from ``start`` on.
+            remaining life. Rows with S(start) = 0 have no such distribution: their values, quantiles and
+            restricted means are NaN.
         """
         begin = np.broadcast_to(np.asarray(start, dtype=np.float64), (len(self.times),))[:, None]
         survived = self.survival_at(begin)
-        survived = np.where(survived > 0, survived, np.nan)
+        # 1 where there is someone left, NaN in rows where there is not.
+        possible = np.where(survived > 0, 1.0, np.nan)
         after = self.times > begin
         return KaplanMeierCurves(
             self.times,
-            np.where(after, self.survival / survived, np.where(np.isnan(survived), np.nan, 1.0)),
-            np.where(after, self.cumulative_hazard - self.cumulative_hazard_at(begin), 0.0),
+            np.where(after, self.survival / (survived * possible), possible),
+            np.where(after, self.cumulative_hazard - self.cumulative_hazard_at(begin), 0.0) * possible,
         )
 
     def _per_row(self, values: ArrayLike, name: str) -> FloatArray:

@@ -144,7 +144,9 @@ def test_conditional_is_the_estimate_from_the_draws_beyond_the_start() -> None:
 
 def test_conditional_on_the_impossible_is_nan() -> None:
     curves = kaplan_meier_curves([[1.0, 2.0]], [[1, 1]]).conditional(3.0)
-    assert np.isnan(curves.survival_at(4.0)).all()
+    for values in (curves.survival_at(4.0), curves.cumulative_hazard_at(4.0), curves.quantile([0.0, 0.5])):
+        assert np.isnan(values).all()
+    assert np.isnan(curves.restricted_mean(4.0)).all()
 
 
 def test_beyond_the_last_draw_the_value_stays() -> None:
