@@ -5,8 +5,8 @@ between machines. What a subclass must do:
 
 * take keyword-only constructor parameters and store them as given, among them
   ``random_state=None, device="auto", verbose=False, trainer_options=None, checkpoint=None``;
-* decorate `fit` with `all_or_nothing`, begin it with ``self.seed_ = self._new_seed()``, train by
-  ``self.history_ = self._train(...)``;
+* decorate `fit` with `all_or_nothing`, begin it with ``self.seed_ = self._new_seed()``, build networks
+  inside ``with self._private_streams(stream):``, train by ``self.history_ = self._train(...)``;
 * end the names of fitted attributes in an underscore, private ones too (``_network_``);
 * predict with networks from ``self._on_device(self._network_)`` and generators from
   ``self._generator(stream)``;
@@ -19,6 +19,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ..training.batches import derived_seed
+from ..training.global_state import preserved_torch_state
 from ..training.loop import fit_network
 from ..training.options import TrainingHistory, TrainingOptions
 from ..training.plan import HeldOutLoss, Objective
@@ -134,7 +136,7 @@ class DiffusionEstimator(BaseEstimator, ABC):  # type: ignore[misc, unused-ignor
             If the model's `device` is not there; it will predict on the CPU.
         """
         content = read_model_file(path)
-        found = REGISTRY.get(content.class_name)
+        found = cls if content.class_name == cls.__name__ else REGISTRY.get(content.class_name)
         if found is None or not issubclass(found, cls):
             known = "" if found else " (a class that is not known here: import it, or upgrade sciffusion)"
             raise ModelFileError(
@@ -144,7 +146,8 @@ class DiffusionEstimator(BaseEstimator, ABC):  # type: ignore[misc, unused-ignor
         try:
             estimator: Self = found(**content.parameters)
             estimator._restore_common_state(content.fitted["common"])
-            estimator._restore_fitted_state(content.tensors, content.fitted["own"])
+            with preserved_torch_state(torch.device("cpu"), 0):  # building networks draws from global streams
+                estimator._restore_fitted_state(content.tensors, content.fitted["own"])
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise ModelFileError(
                 f"{os.fspath(path)!r} does not fit this version of {content.class_name} "
@@ -169,6 +172,13 @@ class DiffusionEstimator(BaseEstimator, ABC):  # type: ignore[misc, unused-ignor
     def _generator(self, *stream: int, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a fresh generator for random stream `stream` of this fit."""
         return private_generator(self.seed_, *stream, device=device)
+
+    def _private_streams(self, *stream: int) -> AbstractContextManager[None]:
+        """Return a context in which torch's global streams are those of this fit; restored on leaving it.
+
+        Networks are built in it: the layers of torch take their first weights from the global stream.
+        """
+        return preserved_torch_state(torch.device("cpu"), derived_seed(self.seed_, *stream))
 
     def _train(
         self,
@@ -229,15 +239,14 @@ class DiffusionEstimator(BaseEstimator, ABC):  # type: ignore[misc, unused-ignor
 
     def _storable_parameters(self) -> dict[str, Any]:
         parameters: dict[str, Any] = self.get_params(deep=False)
-        defaults = type(self)().get_params(deep=False)
         for name, value in parameters.items():
             try:
                 Encoder().encode(os.fspath(value) if isinstance(value, os.PathLike) else value)
             except NotStorableError:
-                parameters[name] = defaults[name]
+                parameters[name] = type(self)().get_params(deep=False)[name]
                 warnings.warn(
                     f"the parameter {name}={value!r:.80} cannot be stored; the file holds the default "
-                    f"{defaults[name]!r}",
+                    f"{parameters[name]!r}",
                     UserWarning,
                     stacklevel=3,
                 )

@@ -40,7 +40,7 @@ def chunk_slices(n_items: int, bytes_per_item: int, budget_bytes: int = DEFAULT_
             "n_items and bytes_per_item must be >= 0 and budget_bytes > 0, "
             f"got {n_items}, {bytes_per_item} and {budget_bytes}"
         )
-    largest = max(budget_bytes // max(bytes_per_item, 1), 1)
+    largest = max(budget_bytes // bytes_per_item, 1) if bytes_per_item else max(n_items, 1)
     n_chunks = -(-n_items // largest)
     edges = [n_items * k // n_chunks for k in range(n_chunks + 1)] if n_chunks else [0]
     return [slice(start, stop) for start, stop in pairwise(edges)]

@@ -95,7 +95,8 @@ def fit_network(
     Raises
     ------
     ValueError
-        If `data`, `seed` or `trainer_options` cannot be used, or losses and parameters do not fit together.
+        If `network`, `data` or `trainer_options` cannot be used, or losses and parameters do not fit each
+        other.
     CheckpointError
         If the checkpoint is damaged or belongs to another fit.
     TrainingDivergedError
@@ -107,6 +108,7 @@ def fit_network(
     _check_data(data)
     settings = _trainer_settings(device, trainer_options)
     plan = FitPlan(objective, data, options, seed, held_out, checkpoint, description, verbose)
+    _check_network(network)
     home = next(network.parameters()).device
     identity = "" if checkpoint is None else plan.identity(network, device)
     _import_lightning()
@@ -179,6 +181,11 @@ def _trainer_settings(device: torch.device, trainer_options: Mapping[str, Any] |
         "enable_model_summary": False,
         **given,
     }
+
+
+def _check_network(network: nn.Module) -> None:
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError("network has no parameter that requires a gradient, so there is nothing to train")
 
 
 def _check_data(data: tuple[Tensor, ...]) -> None:

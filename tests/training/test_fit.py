@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -272,6 +273,11 @@ def test_unusable_fits_are_explained(problem: Any, make_ensemble: Any, change: A
         problem.fit(make_ensemble(2), OPTIONS, **change)
 
 
+def test_a_network_without_parameters_is_refused(problem: Any) -> None:
+    with pytest.raises(ValueError, match="nothing to train"):
+        problem.fit(nn.Flatten(0), OPTIONS)
+
+
 def test_lightning_is_not_imported_with_the_package() -> None:
     code = (
         "import sys, sciffusion.training, sciffusion.estimators; "
@@ -301,3 +307,81 @@ def test_a_short_fit_pays_little_for_lightning(problem: Any, make_network: Any) 
             run(problem, make_network(), options)
             seconds[name].append(time.process_time() - start)
     assert min(seconds["fit"]) - min(seconds["bare"]) < 0.4
+
+
+_TWO_PROCESSES = """
+import torch
+from torch import nn
+from sciffusion.training import TrainingOptions, fit_network
+
+torch.set_num_threads(1)
+x = torch.randn(128, 3, generator=torch.Generator().manual_seed(0))
+y = x @ torch.tensor([1.0, -2.0, 0.5])
+
+def losses(network, x, y):
+    return (x @ network.weight.T - y[:, None]).square().mean(0)
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
+
+options = TrainingOptions(max_steps=40, batch_size=32, learning_rate=0.05, evaluate_every=15, ema_decay=0.5)
+fits = []
+for trainer_options in ({}, {"devices": 2, "strategy": "ddp_fork"}):
+    network = Linear()
+    history = fit_network(
+        network, lambda n, batch, generator: losses(n, *batch), (x, y), options=options, seed=1,
+        held_out=lambda n: losses(n, x, y), trainer_options=trainer_options,
+    )
+    fits.append((network.weight.detach(), history))
+torch.testing.assert_close(fits[0][0], fits[1][0], atol=1e-5, rtol=0)
+assert fits[0][1].best_step.tolist() == fits[1][1].best_step.tolist() == [40, 40]
+assert fits[0][1].held_out_loss[-1].max() < 0.7 * fits[0][1].held_out_loss[0].max()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the strategy ddp_fork needs os.fork")
+def test_two_processes_train_the_same_network_as_one(tmp_path: Path) -> None:
+    # In a process of its own, because forking one with other tests' threads is unsafe.
+    run = subprocess.run(
+        [sys.executable, "-c", _TWO_PROCESSES],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+def test_a_fit_on_a_gpu_agrees_with_one_on_the_cpu(problem: Any, make_ensemble: Any, tmp_path: Path) -> None:
+    options = _with(ema_decay=0.8, patience=3)
+    networks = {device: make_ensemble() for device in ("cpu", "cuda")}
+    settings = {"objective": _plain_objective, "held_out": problem.held_out}
+    before = torch.cuda.get_rng_state()
+    histories = {d: problem.fit(network, options, device=d, **settings) for d, network in networks.items()}
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert networks["cuda"].weight.device.type == "cpu"
+    torch.testing.assert_close(networks["cuda"].weight, networks["cpu"].weight, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(histories["cuda"].train_loss, histories["cpu"].train_loss, rtol=1e-3)
+
+    path = tmp_path / "fit.ckpt"
+    calls = 0
+
+    def stopping(network: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 23:
+            raise KeyboardInterrupt
+        return problem.objective(network, batch, generator)  # type: ignore[no-any-return]
+
+    with pytest.raises(KeyboardInterrupt):
+        problem.fit(make_ensemble(), options, device="cuda", objective=stopping, checkpoint=path)
+    whole, resumed = make_ensemble(), make_ensemble()
+    problem.fit(whole, options, device="cuda")
+    problem.fit(resumed, options, device="cuda", checkpoint=path)
+    torch.testing.assert_close(resumed.weight, whole.weight, atol=1e-5, rtol=0)

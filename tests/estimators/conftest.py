@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
@@ -16,12 +18,8 @@ from sciffusion.estimators.validation import check_integer, check_sample_weight
 from sciffusion.training import TrainingOptions
 
 
-def _network(n_features: int, width: int, generator: torch.Generator) -> nn.Module:
-    network = nn.Sequential(nn.Linear(n_features, width), nn.SiLU(), nn.Linear(width, 1))
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return network
+def _network(n_features: int, width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(n_features, width), nn.SiLU(), nn.Linear(width, 1))
 
 
 def _objective(network: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
@@ -62,7 +60,8 @@ class MeanRegressor(RegressorMixin, DiffusionEstimator):
         self._target_ = (float(np.average(y, weights=weight)), float(y.std()) + 1e-9)
         x = torch.as_tensor((X - self._mean_) / self._scale_, dtype=torch.float32)
         t = torch.as_tensor((y - self._target_[0]) / self._target_[1], dtype=torch.float32)
-        self._network_ = _network(x.shape[1], self.width, self._generator(0))
+        with self._private_streams(0):
+            self._network_ = _network(x.shape[1], self.width)
         options = TrainingOptions(
             max_steps=self.max_steps, batch_size=64, learning_rate=1e-2, ema_half_life=10, evaluate_every=20
         )
@@ -86,5 +85,26 @@ class MeanRegressor(RegressorMixin, DiffusionEstimator):
     def _restore_fitted_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         self._mean_, self._scale_ = values["mean"], values["scale"]
         self._target_ = values["target"]
-        self._network_ = _network(len(self._mean_), self.width, torch.Generator().manual_seed(0))
+        self._network_ = _network(len(self._mean_), self.width)
         self._network_.load_state_dict(tensors)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    # Networks this small only lose time to more threads.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def regressor() -> type[MeanRegressor]:
+    return MeanRegressor
+
+
+@pytest.fixture
+def table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 3))
+    return X, X[:, 0] - 2 * np.abs(X[:, 1]) + 0.1 * rng.normal(size=150)
