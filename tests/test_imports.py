@@ -27,7 +27,6 @@ HEAVY = (
     "encodec",
     "torchaudio",
     "typer",
-    "rich",
 )
 
 

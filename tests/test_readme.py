@@ -1,0 +1,27 @@
+"""The Python example of the README runs as it is printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+
+def python_blocks(text: str) -> list[str]:
+    """Return the code blocks marked as Python."""
+    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_example_of_the_readme_runs(repository_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    assert len(example.splitlines()) <= 11
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    lines = capsys.readouterr().out.splitlines()
+    # Patients ranked at random give .5.
+    assert 0.58 < float(lines[0]) < 0.9
+    # Nobody in the study was followed for longer than 1022 days; half of the patients had died by day 310.
+    medians = [float(days) for days in lines[1].strip("[]").split()]
+    assert all(30.0 < days <= 1022.0 for days in medians)
+    assert len(set(medians)) > 1
+    assert 0.0 < float(lines[2]) < 1.0
