@@ -22,7 +22,7 @@ from survival_ours import OurModel, default_estimator, network_off_estimator
 from survival_peers import CoxRidge, SurvivalModel
 from survival_pictures import new_figure, save_figure
 from survival_protocol import Fold, folds, split_rows
-from survival_run import ROW_KEY, Task, run_fold, run_tasks
+from survival_run import ROW_KEY, Task, run_fold, run_tasks, warm_up
 from survival_summary import mean_ranks, per_set
 
 __all__ = ["CONFIGURATIONS", "SWEEPS", "inner_folds", "main", "sweep_tasks"]
@@ -100,6 +100,7 @@ def _is_swept(fold: Fold, rows_file: RowFile) -> bool:
 
 
 def _sweep_rows(chosen: Sequence[Fold]) -> Iterator[dict[str, object]]:
+    warm_up(OUR_DEFAULT, CONFIGURATIONS[OUR_DEFAULT])
     for fold in chosen:
         for task in sweep_tasks(fold):
             yield run_fold(*task, warm=False)
