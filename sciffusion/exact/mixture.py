@@ -82,7 +82,9 @@ class GaussianMixtureTarget(ExactTarget):
 
     def responsibilities(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the posterior probability of each component, shape ``(..., components)``."""
-        return torch.softmax(self._joint_log_density(x, alpha, sigma), -1)
+        joint = self._joint_log_density(x, alpha, sigma)
+        # Not torch.softmax, which starts threads however small its input and then waits for them.
+        return torch.exp(joint - torch.logsumexp(joint, -1, keepdim=True))
 
     def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return ``E[x0 | x]`` (see `ExactTarget.posterior_mean`)."""
