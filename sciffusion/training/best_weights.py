@@ -70,7 +70,7 @@ class BestWeights:
         weights : mapping of str to Tensor
             Weights at this step; what is kept is copied.
         """
-        losses = losses.detach().to("cpu", torch.float64).reshape(-1)
+        losses = losses.detach().cpu().to(torch.float64).reshape(-1)
         running = ~self.finished
         better = running & torch.isfinite(losses) & (losses < self.best_loss)
         self.best_loss = torch.where(better, losses, self.best_loss)

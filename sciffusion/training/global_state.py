@@ -20,6 +20,9 @@ import torch
 
 __all__ = ["InterruptFlag", "deferred_interrupt", "preserved_torch_state", "quiet_lightning"]
 
+#: Held by the thread that has taken over the global settings; reentrant, as a fit may build networks.
+_TURN = threading.RLock()
+
 _CHATTY_LOGGERS = (
     "pytorch_lightning",
     "lightning_fabric",
@@ -34,6 +37,9 @@ _CHATTY_MODULES = r"(pytorch_lightning|lightning|lightning_fabric|lightning_util
 def preserved_torch_state(device: torch.device, seed: int) -> Iterator[None]:
     """Run a block with torch's global random streams seeded, and restore all global settings afterwards.
 
+    These settings belong to the process, so threads take turns: a block waits until no other thread is inside
+    one. Fits that shall run at the same time need processes of their own (joblib's default).
+
     Parameters
     ----------
     device : torch.device
@@ -41,6 +47,13 @@ def preserved_torch_state(device: torch.device, seed: int) -> Iterator[None]:
     seed : int
         Seed of the global streams inside the block.
     """
+    with _TURN, _restored_settings(device):
+        _seed_streams(device, seed)
+        yield
+
+
+@contextmanager
+def _restored_settings(device: torch.device) -> Iterator[None]:
     accelerated = device.type in ("cuda", "mps")
     devices = [device.index or 0] if accelerated else []
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
@@ -51,7 +64,6 @@ def preserved_torch_state(device: torch.device, seed: int) -> Iterator[None]:
     current = torch.cuda.current_device() if device.type == "cuda" else None
     try:
         with torch.random.fork_rng(devices, device_type=device.type if accelerated else "cuda"):
-            _seed_streams(device, seed)
             yield
     finally:
         torch.set_default_dtype(dtype)

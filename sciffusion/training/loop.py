@@ -22,7 +22,7 @@ from .options import TrainingHistory, TrainingOptions
 from .plan import FitPlan, HeldOutLoss, Objective
 
 if TYPE_CHECKING:
-    from .module import FitModule
+    from .module import FitModule  # at run time it would import Lightning
 
 __all__ = ["fit_network"]
 
@@ -104,26 +104,30 @@ def fit_network(
     KeyboardInterrupt
         If the user stops the fit; the network is then half trained.
     """
-    device = torch.device(device)
+    device = _numbered(torch.device(device))
     _check_data(data)
     settings = _trainer_settings(device, trainer_options)
     plan = FitPlan(objective, data, options, seed, held_out, checkpoint, description, verbose)
     _check_network(network)
     home = next(network.parameters()).device
     identity = "" if checkpoint is None else plan.identity(network, device)
-    _import_lightning()
-    with (
-        preserved_torch_state(device, derived_seed(seed, _GLOBAL)),
-        quiet_lightning(),
-        deferred_interrupt(checkpoint is not None) as interrupt,
-    ):
-        from .module import FitModule
+    with preserved_torch_state(device, derived_seed(seed, _GLOBAL)):
+        _import_lightning()
+        try:
+            return _run(network, plan, identity, settings)
+        finally:
+            network.to(home)
 
+
+def _run(network: nn.Module, plan: FitPlan, identity: str, settings: dict[str, Any]) -> TrainingHistory:
+    from .module import FitModule
+
+    with quiet_lightning(), deferred_interrupt(plan.checkpoint is not None) as interrupt:
         module = FitModule(network, plan, identity, interrupt)
         try:
             _run_trainer(module, settings)
         finally:
-            network.to(home)
+            module.close_bar()
     if interrupt.raised:
         raise KeyboardInterrupt
     assert module.history is not None
@@ -170,7 +174,8 @@ def _trainer_settings(device: torch.device, trainer_options: Mapping[str, Any] |
     for name in given.keys() & _RESERVED.keys():
         raise ValueError(f"trainer_options cannot hold {name!r}; {_RESERVED[name]} instead")
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
-    devices = [device.index or 0] if device.type == "cuda" else 1
+    numbered = device.type == "cuda" and "accelerator" not in given
+    devices = [device.index or 0] if numbered else 1
     return {
         "accelerator": accelerator,
         "devices": devices,
@@ -181,6 +186,13 @@ def _trainer_settings(device: torch.device, trainer_options: Mapping[str, Any] |
         "enable_model_summary": False,
         **given,
     }
+
+
+def _numbered(device: torch.device) -> torch.device:
+    # Lightning wants a number, and plain "cuda" means torch's current device, which need not be the first.
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def _check_network(network: nn.Module) -> None:

@@ -73,6 +73,7 @@ class FitModule(pytorch_lightning.LightningModule):
         self._record = FitRecord()
         self._evaluated = -1
         self._bar: tqdm[Any] | None = None
+        self._parameter_cache: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make AdamW; its fused kernel wherever it can be combined with the trainer's precision."""
@@ -126,8 +127,6 @@ class FitModule(pytorch_lightning.LightningModule):
 
     def on_train_end(self) -> None:
         """Put the chosen weights into the network."""
-        if self._bar is not None:
-            self._bar.close()
         if self.interrupted:
             return
         chosen = self._best.weights if self._best is not None else self._averaged_weights()
@@ -140,6 +139,11 @@ class FitModule(pytorch_lightning.LightningModule):
         """Clip the gradients, which a mixed-precision trainer has unscaled by now."""
         if self._plan.options.gradient_clip is not None:
             clip_gradients(self.network.parameters(), self._plan.options.gradient_clip, self._n_members)
+
+    def close_bar(self) -> None:
+        """End the progress bar, also after an error."""
+        if self._bar is not None:
+            self._bar.close()
 
     def get_extra_state(self) -> dict[str, Any] | None:
         """Return the history, so that trainers which fit in other processes bring it back."""
@@ -212,7 +216,7 @@ class FitModule(pytorch_lightning.LightningModule):
             losses = self._plan.held_out(self.network)
         self.network.train()
         self._check_members("held_out", losses)
-        return losses.detach().to("cpu", torch.float64).reshape(-1)
+        return losses.detach().cpu().to(torch.float64).reshape(-1)  # in two steps, for Apple GPUs
 
     def _check_members(self, name: str, losses: Tensor) -> None:
         found = None if losses.ndim == 0 else len(losses)
@@ -237,7 +241,11 @@ class FitModule(pytorch_lightning.LightningModule):
         self._n_members, self._members_known = found, True
 
     def _parameters_by_name(self) -> dict[str, Tensor]:
-        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        # Walking the tree of modules at each step would cost as much as a small network.
+        if not self._parameter_cache:
+            named = self.network.named_parameters()
+            self._parameter_cache = {name: p for name, p in named if p.requires_grad}
+        return dict(self._parameter_cache)
 
     def _averaged_weights(self) -> dict[str, Tensor]:
         weights = self._parameters_by_name() if self._average is None else dict(self._average.average)

@@ -40,9 +40,9 @@ class FitRecord:
         if self._sum is None:
             mean = torch.full((n_members,), torch.nan, dtype=torch.float64)
         else:
-            mean = self._sum.to("cpu", torch.float64) / self._count
+            mean = self._sum.cpu().to(torch.float64) / self._count
         blank = torch.full((n_members,), torch.nan, dtype=torch.float64)
-        watched = blank if held_out is None else held_out.to("cpu", torch.float64)
+        watched = blank if held_out is None else held_out.cpu().to(torch.float64)
         self.steps.append(step)
         self.train_loss.append(mean.tolist())
         self.held_out_loss.append(watched.tolist())

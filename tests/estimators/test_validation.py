@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sciffusion.estimators.chunking import chunk_slices, map_chunks
@@ -21,6 +21,7 @@ from sciffusion.estimators.validation import (
 )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 50), st.integers(1, 300))
 def test_chunks_cover_all_items_within_the_budget(n_items: int, size: int, budget: int) -> None:
     slices = chunk_slices(n_items, size, budget)

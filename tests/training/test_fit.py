@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -385,3 +386,16 @@ def test_a_fit_on_a_gpu_agrees_with_one_on_the_cpu(problem: Any, make_ensemble: 
     problem.fit(whole, options, device="cuda")
     problem.fit(resumed, options, device="cuda", checkpoint=path)
     torch.testing.assert_close(resumed.weight, whole.weight, atol=1e-5, rtol=0)
+
+
+def test_fits_in_several_threads_are_those_of_one(problem: Any, make_network: Any) -> None:
+    alone = [make_network(0.3) for _ in range(4)]
+    together = [make_network(0.3) for _ in range(4)]
+    before = torch.get_rng_state()
+    for seed, network in enumerate(alone):
+        problem.fit(network, OPTIONS, seed=seed)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: problem.fit(together[seed], OPTIONS, seed=seed), range(4)))
+    assert torch.equal(torch.get_rng_state(), before)
+    for first, second in zip(alone, together, strict=True):
+        assert torch.equal(first.layers[0].weight, second.layers[0].weight)
