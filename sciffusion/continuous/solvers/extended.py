@@ -44,6 +44,11 @@ __all__ = ["ERSDE", "NoiseScale", "PowerScale", "QuadratureScale", "recommended_
 S = TypeVar("S", bound=ContinuousState)
 
 
+def _power(base: Tensor, exponent: float) -> Tensor:
+    """Return a power that rounds alike in tensors of any size, which torch.pow does not."""
+    return torch.exp(exponent * torch.log(base))
+
+
 class NoiseScale(ABC):
     r"""A noise scale function :math:`\phi` of the relative noise, with what a step needs of it."""
 
@@ -72,7 +77,7 @@ class PowerScale(NoiseScale):
 
     def decay(self, new: Tensor, old: Tensor) -> Tensor:
         """Return ``(l' / l)^(p - 1)``."""
-        return (new / old) ** (self.power - 1.0)
+        return torch.ones_like(new) if self.power == 1.0 else _power(new / old, self.power - 1.0)
 
     def integrals(self, new: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two integrals from ``((l / l')^q - 1) / q``, which is a logarithm at q = 0."""
@@ -118,7 +123,7 @@ class QuadratureScale(NoiseScale):
 
 def recommended_scale() -> QuadratureScale:
     r"""Return the scale recommended by the source, :math:`\phi(l) = l\,(\exp(l^{0.3}) + 10)`."""
-    return QuadratureScale(lambda noise: torch.exp(noise**0.3) + 10.0)
+    return QuadratureScale(lambda noise: torch.exp(_power(noise, 0.3)) + 10.0)
 
 
 class ERSDE(Solver):
