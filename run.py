@@ -30,7 +30,6 @@ MADE_BY_TASKS = (
     "report",
     "build",
     "dist",
-    "benchmarks/out",
     "docs/_build",
     "docs/auto_examples",
     "docs/api/generated",
@@ -132,11 +131,12 @@ def docs() -> None:
 
 
 def benchmarks_quick() -> None:
-    """Run every benchmark in its reduced form."""
+    """Run every benchmark in its reduced form, into build/benchmarks."""
     install()
     for benchmark in sorted((ROOT / "benchmarks").glob("*_*.py")):
         if '__name__ == "__main__"' in benchmark.read_text(encoding="utf-8"):
-            python(str(benchmark.relative_to(ROOT)), "--quick", "--out", "benchmarks/out")
+            out = f"build/benchmarks/{benchmark.stem}-quick"
+            python(f"benchmarks/{benchmark.name}", "--quick", "--out", out)
 
 
 def clean() -> None:

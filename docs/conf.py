@@ -23,10 +23,13 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "examples", "benchmarks/*.csv"]
+exclude_patterns = ["_build", "examples"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-# The tables of a benchmark start where the run's conditions end, at any depth.
-suppress_warnings = ["myst.header"]
+suppress_warnings = [
+    "myst.header",  # a benchmark's report may skip a level of headings
+    "sphinx_gallery.space_in_filename",  # it also warns when only the checkout's own path holds a space
+]
+myst_enable_extensions = ["deflist"]
 
 # The public names of a package are those in its __all__, wherever they are defined.
 autosummary_generate = True

@@ -16,7 +16,7 @@ import pytest
 
 FOLDERS = {"sciffusion": "sciffusion", "domains": "sciffusion/domains", "datasets": "sciffusion/datasets"}
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", "build", "dist", "report", "*.egg-info", "__pycache__", ".*_cache", "_build", "out"
+    ".git", ".venv*", "build", "dist", "report", "*.egg-info", "__pycache__", ".*_cache", "_build"
 )
 BUILD = """
 import sys
