@@ -4,10 +4,13 @@ With masses :math:`m_k` of the rows observed at the k-th distinct time (weights 
 :math:`d_k` of those that are events,
 
 .. math::
-   p_k = \frac{d_k + \kappa \bar p_k}{m_k + \kappa}, \qquad \kappa = 5,
+   p_k = \frac{w_k\, d_k / m_k + \kappa \bar p_k}{w_k + \kappa},
+   \qquad w_k = \max(m_k - \kappa, 0), \quad \kappa = 5,
 
-where :math:`\bar p_k` is a Gaussian kernel mean of the flags over ranks (width .05).  A time observed once
-thus gets the rate of its neighbourhood, while a spike of rows (the last day of follow-up) keeps its own rate.
+where :math:`\bar p_k` is a Gaussian kernel mean of the flags over ranks (width .05).  A time observed by a few
+rows thus gets the rate of its neighbourhood, while a spike of rows (the last day of follow-up) keeps its own
+rate.  The few rows must not speak for themselves: the head learns with :math:`p_k` as an input, and would read
+a row's own flag from it, in its held-out rows as well.
 """
 
 from __future__ import annotations
@@ -49,7 +52,8 @@ def marginal_event_logits(upper: Floats, mass: Floats, events: Floats) -> Floats
     # A trace of the overall rate decides where the kernel reaches nobody.
     trace = 1e-3 * total / _BINS
     neighbours = (smooth_events + trace * events.sum() / total) / (smooth_mass + trace)
-    rate = (events + _STRENGTH * neighbours[bins]) / (mass + _STRENGTH)
+    own = np.maximum(mass - _STRENGTH, 0.0)
+    rate = (own * events / mass + _STRENGTH * neighbours[bins]) / (own + _STRENGTH)
     margin = 0.5 / max(total, 2.0)
     return np.asarray(logit(np.clip(rate, margin, 1.0 - margin)))
 
