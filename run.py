@@ -117,11 +117,16 @@ def test_all(*arguments: str) -> None:
 
 
 def lint() -> None:
-    """Run ruff (lint, then format) and mypy."""
+    """Run ruff (lint, then format) and mypy, each whatever the others say."""
     install()
-    python("-m", "ruff", "check", ".")
-    python("-m", "ruff", "format", "--check", ".")
-    python("-m", "mypy")
+    failures = []
+    for linter in (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)):
+        try:
+            python("-m", *linter)
+        except subprocess.CalledProcessError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def docs() -> None:

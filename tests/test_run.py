@@ -92,8 +92,9 @@ def test_a_failed_installation_is_tried_again(script: ModuleType, runs: Recorded
 def test_the_status_of_a_failed_task_is_returned(
     script: ModuleType, runs: RecordedRuns, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs.failing = "mypy"
+    runs.failing = "check"
     assert script.main(["lint"]) == 7
+    assert runs.modules()[-3:] == ["ruff", "ruff", "mypy"]
     assert "lint failed" in capsys.readouterr().err
 
 
