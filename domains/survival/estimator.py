@@ -51,8 +51,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
     Parameters
     ----------
     recipe : {"default", "paper"}, default "default"
-        "default" diffuses the rank of the observed time by an ensemble of small networks and learns the event
-        flag by a head (see `sciffusion.domains.survival.rank_diffusion`); "paper" is the published model with
+        "default" learns the event flag and diffuses the rank of the time given the flag, by ensembles of small
+        networks (see `sciffusion.domains.survival.rank_diffusion`); "paper" is the published model with
         fixed hyper-parameters (arXiv 2605.22776), slower by far. Parameters that are None take the
         recipe's value.
     censoring : {"required", "none"}, default "required"
@@ -66,7 +66,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
     width, depth : int, optional
         Units of a hidden layer and hidden layers of each network (32 and 2; paper: 256, and 3 linear layers).
     dropout : float in [0, 1), optional
-        Share of hidden units left out in training (0.1; paper 0.05).
+        Share of hidden units left out in training (0; paper 0.05).
     learning_rate, weight_decay : float, optional
         Of AdamW (0.004 and 0.05; paper 0.0005 and 0.00001).
     batch_size : int, optional
@@ -83,7 +83,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         Share of the rows that a member keeps back to stop by (0.2; paper 0.25).
     n_draws : int, optional
         Draws for a predicted curve, unless a method is told otherwise; rounded up to a multiple of
-        `n_members` (256; paper 2048).
+        `n_members` (256, half of them events; paper 2048).
     nfe : int, optional
         Evaluations of the network to make a draw (8; paper 20).
     random_state : int, RandomState or None
@@ -103,8 +103,9 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
     ----------
     unique_times_ : ndarray
         Distinct training times, where predicted step functions may step.
-    history_, event_history_ : TrainingHistory
-        Of the time network and the event head (None where there was nothing to learn).
+    histories_ : dict of str to TrainingHistory
+        Losses and best steps of each network: "flag", "event" and "censoring" in the default recipe, "joint"
+        in the paper's; without those for which there was nothing to learn.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
@@ -259,9 +260,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
             self._train,
         )
         self._conformal_: ConformalBound | None = None
-        self.event_history_: TrainingHistory | None = histories.pop("event", None)
-        if histories:
-            (self.history_,) = histories.values()
+        self.histories_ = histories
         return self
 
     def _checked_settings(self) -> Settings:
@@ -319,10 +318,11 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
             shape = (settings.n_members, rows.stop - rows.start, per_member, self._model_.noise_dim)
             start = torch.randn(shape, generator=stream) if fresh else self._panel(per_member)
             steps = private_generator(seed, _STEPS, rows.start, device=device)
-            draws = self._model_.draw(features[rows], start, settings.nfe, device, steps)
+            generate = self._model_.observe if fresh else self._model_.draw
+            draws = generate(features[rows], start, settings.nfe, device, steps)
             if fresh:
                 order = torch.randperm(draws.times.shape[1], generator=stream).numpy()[:count]
-                draws = Draws(draws.times[:, order], draws.event_probability[:, order])
+                draws = Draws(draws.times[:, order], draws.events[:, order])
             self._warn_outside(draws)
             return reduce(draws, rows)
 
@@ -350,14 +350,13 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
 
     def _fitted_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, values = self._model_.to_state()
-        event_history = None if self.event_history_ is None else self.event_history_.to_dict()
         return tensors, {
             "model": values,
             "settings": asdict(self._settings_),
             "encoder": self._encoder_.to_dict(),
             "unique_times": self.unique_times_,
             "event_rate": self._event_rate_,
-            "event_history": event_history,
+            "histories": {name: history.to_dict() for name, history in self.histories_.items()},
             "conformal": None if self._conformal_ is None else self._conformal_.to_dict(),
         }
 
@@ -366,8 +365,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         self._encoder_ = FeatureEncoder.from_dict(values["encoder"])
         self.unique_times_ = np.asarray(values["unique_times"], dtype=np.float64)
         self._event_rate_ = float(values["event_rate"])
-        history, conformal = values["event_history"], values["conformal"]
-        self.event_history_ = None if history is None else TrainingHistory.from_dict(history)
+        conformal = values["conformal"]
+        self.histories_ = {k: TrainingHistory.from_dict(v) for k, v in values["histories"].items()}
         self._conformal_ = None if conformal is None else ConformalBound.from_dict(conformal)
         self._model_ = build_model(self._settings_)
         self._model_.restore(tensors, values["model"])

@@ -44,7 +44,21 @@ class SurvivalModel(Protocol):
         device: torch.device,
         generator: torch.Generator,
     ) -> Draws:
-        """Generate from starting noise of shape ``(members, 1 or rows, draws of a member, noise_dim)``."""
+        """Generate draws for curves.
+
+        The starting noise has the shape ``(members, 1 or rows, draws of a member, noise_dim)``.
+        """
+        ...
+
+    def observe(
+        self,
+        features: NDArray[np.float32],
+        start: Tensor,
+        nfe: int,
+        device: torch.device,
+        generator: torch.Generator,
+    ) -> Draws:
+        """Generate independent observations, all of the same weight."""
         ...
 
     def networks(self) -> dict[str, nn.Module]:

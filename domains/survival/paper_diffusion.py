@@ -28,7 +28,6 @@ from sciffusion.sampling import State, sample
 from sciffusion.training import TrainingHistory, TrainingOptions
 
 from .draws import Draws, Train
-from .kaplan_meier import kaplan_meier_curves
 from .members import split_members
 from .settings import Settings
 from .time_transform import LogTransform
@@ -75,7 +74,7 @@ class _PaperNetwork(nn.Module):
 
 def _linear(n_inputs: int, n_outputs: int, generator: torch.Generator) -> nn.Linear:
     """Return a linear layer with torch's usual starting weights, drawn from a private generator."""
-    layer = skip_init(nn.Linear, n_inputs, n_outputs)
+    layer = skip_init(nn.Linear, n_inputs, n_outputs)  # type: ignore[no-untyped-call]
     bound = n_inputs**-0.5
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -bound, bound, generator=generator)
@@ -150,12 +149,12 @@ class PaperDiffusion:
 
     def _objective(self, network: nn.Module, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
         features, log_time, sign, weight = batch
-        draw = {"generator": stream, "device": features.device}
-        label = sign + _LABEL_STD * torch.randn(len(sign), **draw)  # type: ignore[arg-type]
+        device = features.device
+        label = sign + _LABEL_STD * torch.randn(len(sign), generator=stream, device=device)
         clean = torch.stack([log_time, label], dim=-1)
-        noise = torch.randn(clean.shape, **draw)  # type: ignore[arg-type]
+        noise = torch.randn(clean.shape, generator=stream, device=device)
         points = self.settings.nfe + 1
-        step = torch.randint(1, points, (len(clean),), **draw)  # type: ignore[arg-type]
+        step = torch.randint(1, points, (len(clean),), generator=stream, device=device)
         denoiser = NetworkDenoiser(network, self.path, "eps")
         loss = DenoisingObjective(self.path)(denoiser, clean, step / points, noise, features).mean(dim=-1)
         return (loss * weight).sum() / weight.sum().clamp_min(1e-12)
@@ -192,6 +191,8 @@ class PaperDiffusion:
             ).samples
         values = result.cpu().numpy().astype(np.float64).reshape(rows, draws, 2)
         return Draws(self.transform.inverse(values[..., 0]), (values[..., 1] > 0.0).astype(np.float64))
+
+    observe = draw
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the network by its name."""
@@ -232,8 +233,7 @@ class _Validation:
         device = next(network.parameters()).device
         stream = torch.Generator(device).manual_seed(self._seed)
         draws = self._model.draw(self._features, self._start, self._model.settings.nfe, device, stream)
-        curves = kaplan_meier_curves(draws.times, draws.event_probability)
-        later = curves.restricted_mean(self._horizon)
+        later = draws.curves().restricted_mean(self._horizon)
         right = (later[:, None] < later[None]) + 0.5 * (later[:, None] == later[None])
         pairs = self._comparable.sum()
         return torch.tensor(-float((right * self._comparable).sum() / pairs) if pairs else -0.5)

@@ -13,7 +13,7 @@ from sciffusion.estimators.validation import check_integer, check_number, check_
 
 from .conformal_bound import ConformalBound, censoring_survival_at
 from .draws import Draws
-from .kaplan_meier import KaplanMeierCurves, kaplan_meier_curves
+from .kaplan_meier import KaplanMeierCurves
 from .metrics import harrell_concordance
 from .step_functions import step_functions
 from .targets import survival_target
@@ -225,8 +225,8 @@ class SurvivalPredictions:
         conformal = self._conformal_
 
         def bound(draws: Draws, rows: slice) -> Floats:
-            event = kaplan_meier_curves(draws.times, draws.event_probability)
-            censoring = kaplan_meier_curves(draws.times, draws.event_probability, of="censoring")
+            event = draws.curves()
+            censoring = draws.curves("censoring")
             horizon = np.full((len(draws.times), 1), conformal.horizon)
             levels = conformal.levels(1.0 - level, censoring_survival_at(censoring, horizon)[:, 0])
             return np.minimum(event.quantile(levels[:, None])[:, 0], conformal.horizon)
@@ -281,12 +281,11 @@ class SurvivalPredictions:
         check_integer("n_samples", n_samples, low=1)
         seed = integer_seed(random_state)
 
-        def flags(draws: Draws, rows: slice) -> tuple[Floats, NDArray[np.bool_]]:
-            coins = np.random.default_rng([seed, rows.start]).random(draws.times.shape)
-            return draws.times, coins < draws.event_probability
-
-        parts = self._over_chunks(X, flags, n_draws=n_samples, random_state=seed, fresh=True)
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        parts = self._over_chunks(
+            X, lambda draws, rows: draws, n_draws=n_samples, random_state=seed, fresh=True
+        )
+        times = np.concatenate([part.times for part in parts])
+        return times, np.concatenate([part.events for part in parts]) > 0.0
 
     def sample_event_times(
         self,
@@ -378,8 +377,8 @@ class SurvivalPredictions:
 
         def read(draws: Draws, rows: slice) -> Floats:
             at = times[rows, None]
-            event = kaplan_meier_curves(draws.times, draws.event_probability)
-            censoring = kaplan_meier_curves(draws.times, draws.event_probability, of="censoring")
+            event = draws.curves()
+            censoring = draws.curves("censoring")
             return np.concatenate([event.survival_at(at), censoring_survival_at(censoring, at)], axis=1)
 
         both = np.concatenate(self._over_chunks(X, read))
@@ -395,7 +394,7 @@ class SurvivalPredictions:
         """Return what `read` finds on the Kaplan-Meier curves of all rows."""
 
         def reduce(draws: Draws, rows: slice) -> Floats:
-            return read(kaplan_meier_curves(draws.times, draws.event_probability, of=of), rows)
+            return read(draws.curves(of), rows)
 
         return np.concatenate(self._over_chunks(X, reduce, n_draws=n_draws))
 

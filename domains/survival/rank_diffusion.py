@@ -1,22 +1,26 @@
-r"""The default recipe: diffusion of the observed time's rank, and a head for the event flag.
+r"""The default recipe: the event flag first, then diffusion of the time's rank given the flag.
 
 The law of a patient's observation, time :math:`T` and flag :math:`E`, is learned in two factors:
 
-.. math:: p(T, E \mid x) = p(T \mid x)\; p(E \mid T, x) .
+.. math:: p(T, E \mid x) = p(E \mid x)\; p(T \mid E, x) .
 
-1. :math:`T` becomes a standard normal rank :math:`z` (`time_transform`), and :math:`p(z \mid x)` is a
-   diffusion model on the trigonometric path :math:`x_t = \cos\theta\, z + \sin\theta\, \varepsilon`,
-   predicting :math:`v` with the plain squared error.  For data of unit variance this is the EDM
-   preconditioning with its weight (Karras et al., arXiv 2206.00364) at uniform angles.
-2. :math:`\operatorname{logit} p(E \mid T, x) = a(T) + g(z, x)`, with the covariate-free rate :math:`a`
-   (`event_rate`) and a network :math:`g`, by the binary cross-entropy.
+1. :math:`\operatorname{logit} p(E = 1 \mid x)` is the cohort's logit plus a network, trained by the binary
+   cross-entropy.
+2. Among the events, and among the censored rows by themselves, :math:`T` becomes a standard normal rank
+   :math:`z` (`time_transform`), and :math:`p(z \mid E, x)` is a diffusion model on the trigonometric path
+   :math:`x_t = \cos\theta\, z + \sin\theta\, \varepsilon`, predicting :math:`v` with the plain squared error.
+   For data of unit variance this is the EDM preconditioning with its weight (Karras et al., arXiv 2206.00364)
+   at uniform angles.
 
-Both networks are ensembles (`members`) whose output starts at zero.  A model whose networks have learned
-nothing therefore generates the times of the training rows with their smoothed event rate: its Kaplan-Meier
-curve is that of the cohort, whoever the patient is.
+The networks are ensembles (`members`) whose output starts at zero.  A model that has learned nothing
+therefore generates the times and flags of the training rows, whoever the patient is: its curve is the
+Kaplan-Meier curve of the cohort.
 
-Draws carry the *probability* of an event instead of a coin thrown with it, which removes that coin's noise
-from every Kaplan-Meier curve (Rao-Blackwell).
+Taking the flag first keeps what a heavily censored study knows in one well-posed place: where everybody is
+followed to the same day, :math:`p(E \mid x)` is the risk until that day, whereas the rank of the observed
+time is mostly noise among the censored.  For a curve, half of the draws are events and half are censored,
+with the weights :math:`p(E \mid x)`: no coin is thrown for the flag, which removes that coin's noise from the
+curve and keeps its resolution where events are rare.
 """
 
 from __future__ import annotations
@@ -35,7 +39,6 @@ from sciffusion.training import TrainingHistory, TrainingOptions
 from sciffusion.training.time_samplers import stratified_uniforms
 
 from .draws import Draws, Train
-from .event_rate import marginal_event_logits
 from .members import MemberSplit, split_members
 from .settings import Settings
 from .time_transform import RankTransform
@@ -45,12 +48,13 @@ __all__ = ["RankDiffusion"]
 Floats = NDArray[np.float64]
 
 _PATH = Trigonometric()
-_KNOTS = (-2.0, -1.2, -0.4, 0.4, 1.2, 2.0)
-_KNOT_WIDTH = 0.8
 _EMA_DECAY = 0.97
 _EVALUATE_EVERY = 20
 _HELD_OUT_DRAWS = 4096  # noisy copies of held-out rows in one look at the held-out loss, at most
 _MOST_REPEATS = 8
+_FEWEST_ROWS = 5  # events, or censored rows, from which a network of their times is trained
+_STREAMS = {"flag": 0, "event": 1, "censoring": 2}
+_KINDS = ("event", "censoring")
 
 
 class RankDiffusion:
@@ -58,20 +62,22 @@ class RankDiffusion:
 
     Attributes
     ----------
-    transform : RankTransform
-        Ranks of the training times.
-    event_logits : Tensor of shape (times,), or None
-        Covariate-free event rate at each training time; None where every row is an event.
-    time_network, event_network : ConditionalMLP
-        The two ensembles; the second is None where every row is an event.
+    transforms : dict of str to RankTransform
+        Ranks of the times of "event" and, unless every row is one, "censoring".
+    base_logit : float
+        Logit of the cohort's share of events; infinite if every row is one.
+    flag_network : ConditionalMLP or None
+        Ensemble that corrects the logit; None if every row is an event.
+    time_networks : dict of str to ConditionalMLP
+        One ensemble a kind of time.
     """
 
     noise_dim = 1
 
-    transform: RankTransform
-    event_logits: Tensor | None
-    time_network: ConditionalMLP
-    event_network: ConditionalMLP | None
+    transforms: dict[str, RankTransform]
+    base_logit: float
+    flag_network: ConditionalMLP | None
+    time_networks: dict[str, ConditionalMLP]
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -94,26 +100,35 @@ class RankDiffusion:
         features : ndarray of float32, shape (rows, features)
             Encoded covariates.
         times, events, weights : ndarray of shape (rows,)
-            Observed times, flags, and weights of mean 1.
+            Observed times, flags, and weights of mean 1; at least one event.
         generator : torch.Generator
             Draws starting weights and splits; on the CPU.
         train : callable
             Trains a network in place.
         """
-        self.transform = RankTransform.learn(times, weights)
-        atoms = self.transform.atoms_of_times(times)
-        self._learn_event_rate(atoms, events, weights)
+        share = float(np.average(events, weights=weights))
+        self.base_logit = float(np.log(share) - np.log1p(-share)) if share < 1.0 else np.inf
+        of_kind = {"event": events, "censoring": ~events}
+        self.transforms = {
+            kind: RankTransform.learn(times[rows], weights[rows])
+            for kind, rows in of_kind.items()
+            if rows.any()
+        }
         self._build(features.shape[1], generator)
         if self.settings.max_steps == 0:
             return {}
         split = split_members(
             torch.from_numpy(events), self.settings.n_members, self.settings.validation_fraction, generator
         )
-        rows = _Rows.of(self.transform, self.event_logits, features, atoms, events, weights, split)
         options = self._training_options(len(features))
-        histories = {"time": self._train_times(rows, split, options, generator, train)}
-        if self.event_network is not None:
-            histories["event"] = self._train_events(rows, split, options, generator, train)
+        everyone = _Rows.of(features, events, times, weights, split)
+        histories = {}
+        if self.flag_network is not None:
+            histories["flag"] = self._train_flag(everyone, options, train)
+        for kind in self.transforms:
+            rows = everyone.of_kind(torch.from_numpy(of_kind[kind]))
+            if len(rows.features) >= _FEWEST_ROWS:
+                histories[kind] = self._train_times(kind, rows, options, generator, train)
         return histories
 
     def _training_options(self, n_rows: int) -> TrainingOptions:
@@ -129,72 +144,87 @@ class RankDiffusion:
             gradient_clip=None,
         )
 
-    def _learn_event_rate(self, atoms: NDArray[Any], events: NDArray[np.bool_], weights: Floats) -> None:
-        self.event_logits = None
-        if not events.all():
-            count = len(self.transform.support)
-            mass = np.bincount(atoms, weights=weights, minlength=count)
-            of_events = np.bincount(atoms, weights=weights * events, minlength=count)
-            logits = marginal_event_logits(self.transform.upper, mass, of_events)
-            self.event_logits = torch.from_numpy(logits).float()
-
     def _build(self, n_features: int, generator: torch.Generator) -> None:
-        sizes = {k: getattr(self.settings, k) for k in ("width", "depth", "dropout")}
         members = self.settings.n_members
-        self.time_network = ConditionalMLP(members, 1, n_features, 1, generator=generator, **sizes)
-        self.event_network = None
-        if self.event_logits is not None:
-            self.event_network = ConditionalMLP(
-                members, len(_KNOTS) + 2, n_features, 1, generator=generator, n_frequencies=0, **sizes
+        sizes = {name: getattr(self.settings, name) for name in ("width", "depth", "dropout")}
+        self.flag_network = None
+        if "censoring" in self.transforms:
+            self.flag_network = ConditionalMLP(
+                members, 0, n_features, 1, n_frequencies=0, generator=generator, **sizes
             )
+        self.time_networks = {
+            kind: ConditionalMLP(members, 1, n_features, 1, generator=generator, **sizes)
+            for kind in self.transforms
+        }
+
+    def _train_flag(self, rows: _Rows, options: TrainingOptions, train: Train) -> TrainingHistory:
+        assert self.flag_network is not None
+        base = self.base_logit
+
+        def loss(network: nn.Module, features: Tensor, flag: Tensor) -> Tensor:
+            logits = _flag_logits(network, features, base)
+            return nn.functional.binary_cross_entropy_with_logits(
+                logits, flag.expand(logits.shape), reduction="none"
+            )
+
+        def objective(network: nn.Module, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
+            features, flag, weight = batch
+            return _weighted_mean(loss(network, features, flag), weight.T)
+
+        kept = _OnDevice(rows.features[rows.held_out], rows.flag[rows.held_out], rows.held_out_weight)
+
+        def held_out(network: nn.Module) -> Tensor:
+            features, flag, weight = kept.beside(network)
+            return _weighted_mean(loss(network, features, flag), weight)
+
+        return train(
+            self.flag_network,
+            objective,
+            (rows.features, rows.flag, rows.weight),
+            options=options,
+            held_out=held_out,
+            description="flag",
+            stream=_STREAMS["flag"],
+        )
 
     def _train_times(
         self,
+        kind: str,
         rows: _Rows,
-        split: MemberSplit,
         options: TrainingOptions,
         generator: torch.Generator,
         train: Train,
     ) -> TrainingHistory:
         members = self.settings.n_members
+        transform = self.transforms[kind]
+        lower, upper = (torch.from_numpy(ends) for ends in transform.intervals(rows.times))
 
         def objective(network: nn.Module, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
-            features, lower, upper, _, _, weight = batch
-            place = torch.rand(len(lower), generator=stream, device=lower.device)
-            z = _normal_rank(lower, upper, place).expand(members, -1)
-            noise = torch.randn(len(lower), generator=stream, device=lower.device).expand(members, -1)
-            t = stratified_uniforms((1, len(lower)), stream)
-            return _member_means(_denoising_loss(network, z, t, noise, features), weight)
+            features, low, high, weight = batch
+            count, device = len(low), low.device
+            z = _normal_rank(low, high, torch.rand(count, generator=stream, device=device))
+            noise = torch.randn(count, generator=stream, device=device)
+            t = stratified_uniforms((1, count), stream)
+            loss = _denoising_loss(network, z.expand(members, -1), t, noise.expand(members, -1), features)
+            return _weighted_mean(loss, weight.T)
 
-        held_out = _HeldOut.draw(rows, split, generator)
+        kept = _noisy_copies(rows, lower, upper, generator)
+
+        def held_out(network: nn.Module) -> Tensor:
+            assert isinstance(network, ConditionalMLP)
+            features, z, t, noise, weight = kept.beside(network)
+            condition = network.encode(features).repeat(z.shape[1] // features.shape[1])
+            return _weighted_mean(_denoising_loss(network, z, t, noise, condition), weight)
+
         return train(
-            self.time_network, objective, rows, options=options,
-            held_out=held_out.denoising_loss, description="time", stream=0,
-        )  # fmt: skip
-
-    def _train_events(
-        self,
-        rows: _Rows,
-        split: MemberSplit,
-        options: TrainingOptions,
-        generator: torch.Generator,
-        train: Train,
-    ) -> TrainingHistory:
-        assert self.event_network is not None
-        members = self.settings.n_members
-
-        def objective(network: nn.Module, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
-            features, lower, upper, flag, offset, weight = batch
-            place = torch.rand(len(lower), generator=stream, device=lower.device)
-            z = _normal_rank(lower, upper, place).expand(members, -1)
-            logits = _event_logits(network, z, offset.expand(members, -1), features)
-            return _member_means(_cross_entropy(logits, flag.expand(members, -1)), weight)
-
-        held_out = _HeldOut.draw(rows, split, generator)
-        return train(
-            self.event_network, objective, rows, options=options,
-            held_out=held_out.cross_entropy, description="event", stream=1,
-        )  # fmt: skip
+            self.time_networks[kind],
+            objective,
+            (rows.features, lower, upper, rows.weight),
+            options=options,
+            held_out=held_out,
+            description=kind,
+            stream=_STREAMS[kind],
+        )
 
     # ---------------------------------------------------------------- generating
 
@@ -206,7 +236,7 @@ class RankDiffusion:
         device: torch.device,
         generator: torch.Generator,
     ) -> Draws:
-        """Generate observations from given starting noise.
+        """Generate weighted observations for curves, from given starting noise.
 
         Parameters
         ----------
@@ -215,7 +245,7 @@ class RankDiffusion:
         start : Tensor, shape (members, 1 or rows, draws of a member, 1)
             Standard normal; with 1 in the place of the rows all rows share it.
         nfe : int
-            Evaluations of the time network.
+            Evaluations of each time network.
         device : torch.device
             Where to compute.
         generator : torch.Generator
@@ -224,41 +254,77 @@ class RankDiffusion:
         Returns
         -------
         Draws
-            With ``members * draws of a member`` columns, those of a member side by side.
+            A member's draws side by side.  Unless every training row is an event, the first half of them
+            (rounded up) are events and the others censored, weighted with their probabilities.
         """
-        rows, per_member = len(features), start.shape[2]
         with torch.inference_mode():
             condition = torch.from_numpy(features).to(device)
-            noise = start.to(device).expand(-1, rows, -1, -1).reshape(len(start), rows * per_member, 1)
-            encoded = self.time_network.encode(condition).repeat(per_member)
-            denoiser = NetworkDenoiser(self.time_network, _PATH, "v")
-            z = sample(
-                denoiser, DPMSolverMultistep(2), uniform_grid(nfe), state=State(noise), condition=encoded
-            ).samples[..., 0]
-            atoms = self.transform.atoms_of_values(z.cpu().numpy())
-            probability = self._event_probability(z, atoms, condition, per_member)
-        by_row = (len(start), rows, per_member)
+            if self.flag_network is None:
+                return _all_events(self._times("event", condition, start, nfe))
+            cut = (start.shape[2] + 1) // 2
+            parts = {"event": start[:, :, :cut], "censoring": start[:, :, cut:]}
+            times = {kind: self._times(kind, condition, part, nfe) for kind, part in parts.items()}
+            share = self._event_share(condition)[..., None]
+        counts = [times[kind].shape[2] for kind in _KINDS]
+        weights = np.concatenate(
+            [np.repeat(s / n, n, axis=2) for s, n in zip((share, 1.0 - share), counts, strict=True)], axis=2
+        )
+        flags = np.repeat([1.0, 0.0], counts)
         return Draws(
-            self.transform.support[_rows_first(atoms.reshape(by_row))],
-            _rows_first(probability.reshape(by_row)).astype(np.float64),
+            _rows_first(np.concatenate([times[kind] for kind in _KINDS], axis=2)),
+            np.broadcast_to(np.tile(flags, len(start)), (len(features), len(start) * start.shape[2])),
+            _rows_first(weights),
         )
 
-    def _event_probability(
-        self, z: Tensor, atoms: NDArray[np.int64], condition: Tensor, per_member: int
-    ) -> NDArray[Any]:
-        if self.event_network is None or self.event_logits is None:
-            return np.ones(atoms.shape)
-        offset = self.event_logits[torch.from_numpy(atoms)].to(z.device)
-        encoded = self.event_network.encode(condition).repeat(per_member)
-        logits = _event_logits(self.event_network, z, offset, encoded)
-        return np.asarray(torch.sigmoid(logits).cpu().numpy())
+    def observe(
+        self,
+        features: NDArray[np.float32],
+        start: Tensor,
+        nfe: int,
+        device: torch.device,
+        generator: torch.Generator,
+    ) -> Draws:
+        """Generate single observations, all of the same weight; the parameters are those of `draw`.
+
+        Flags are drawn from ``generator``.
+        """
+        with torch.inference_mode():
+            condition = torch.from_numpy(features).to(device)
+            times = self._times("event", condition, start, nfe)
+            if self.flag_network is None:
+                return _all_events(times)
+            censored = self._times("censoring", condition, start, nfe)
+            coins = torch.rand(times.shape, generator=generator, device=generator.device).cpu().numpy()
+            flags = coins < self._event_share(condition)[..., None]
+        return Draws(_rows_first(np.where(flags, times, censored)), _rows_first(flags.astype(np.float64)))
+
+    def _times(self, kind: str, condition: Tensor, start: Tensor, nfe: int) -> Floats:
+        """Return generated times of one kind, shape (members, rows, draws of a member)."""
+        network, rows, per_member = self.time_networks[kind], len(condition), start.shape[2]
+        if per_member == 0:
+            return np.empty((len(start), rows, 0))
+        noise = start.to(condition.device).expand(-1, rows, -1, -1).reshape(len(start), rows * per_member, 1)
+        z = sample(
+            NetworkDenoiser(network, _PATH, "v"),
+            DPMSolverMultistep(2),
+            uniform_grid(nfe),
+            state=State(noise),
+            condition=network.encode(condition).repeat(per_member),
+        ).samples
+        return self.transforms[kind].inverse(z.cpu().numpy().reshape(len(start), rows, per_member))
+
+    def _event_share(self, condition: Tensor) -> Floats:
+        """Return the probability of an event, shape (members, rows)."""
+        logits = _flag_logits(self.flag_network, condition, self.base_logit)
+        share: Floats = torch.sigmoid(logits).cpu().numpy().astype(np.float64)
+        return share
 
     # ---------------------------------------------------------------- persistence
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks by name."""
-        found = {"time": self.time_network, "event": self.event_network}
-        return {name: network for name, network in found.items() if network is not None}
+        found: dict[str, nn.Module] = dict(self.time_networks)
+        return found if self.flag_network is None else {"flag": self.flag_network, **found}
 
     def to_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return tensors and JSON-able values from which `restore` rebuilds the model."""
@@ -267,15 +333,14 @@ class RankDiffusion:
             for name, network in self.networks().items()
             for key, value in network.state_dict().items()
         }
-        if self.event_logits is not None:
-            tensors["event_logits"] = self.event_logits
-        return tensors, {"transform": self.transform.to_dict()}
+        transforms = {kind: transform.to_dict() for kind, transform in self.transforms.items()}
+        return tensors, {"transforms": transforms, "base_logit": self.base_logit}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Take up what `to_state` returned."""
-        self.transform = RankTransform.from_dict(values["transform"])
-        self.event_logits = tensors.get("event_logits")
-        n_features = tensors["time.from_condition.weight"].shape[1]
+        self.transforms = {k: RankTransform.from_dict(v) for k, v in values["transforms"].items()}
+        self.base_logit = float(values["base_logit"])
+        n_features = tensors["event.from_condition.weight"].shape[1]
         self._build(n_features, torch.Generator().manual_seed(0))
         for name, network in self.networks().items():
             prefix = f"{name}."
@@ -286,79 +351,82 @@ class RankDiffusion:
 
 
 class _Rows(NamedTuple):
-    """Training rows as tensors; the last has one column a member."""
+    """Training rows as tensors, with the members' weights and held-out rows."""
 
     features: Tensor
-    lower: Tensor
-    upper: Tensor
     flag: Tensor
-    offset: Tensor
-    weight: Tensor
+    times: Floats
+    weight: Tensor  # (rows, members): 0 where a member keeps the row back
+    held_out: Tensor  # (members, held-out rows)
+    held_out_weight: Tensor
 
     @classmethod
     def of(
         cls,
-        transform: RankTransform,
-        event_logits: Tensor | None,
         features: NDArray[np.float32],
-        atoms: NDArray[Any],
         events: NDArray[np.bool_],
+        times: Floats,
         weights: Floats,
         split: MemberSplit,
     ) -> _Rows:
-        places = torch.from_numpy(atoms)
-        offset = torch.zeros(len(atoms)) if event_logits is None else event_logits[places]
+        weight = torch.from_numpy(weights).float()
         return cls(
             torch.from_numpy(features),
-            torch.from_numpy(transform.lower)[places],
-            torch.from_numpy(transform.upper)[places],
             torch.from_numpy(events).float(),
-            offset,
-            torch.from_numpy(weights).float()[:, None] * split.training,
+            times,
+            weight[:, None] * split.training,
+            split.held_out,
+            weight[split.held_out],
+        )
+
+    def of_kind(self, chosen: Tensor) -> _Rows:
+        """Return some of the rows; every member must keep back equally many of them."""
+        places = torch.cumsum(chosen, dim=0) - 1
+        kept = chosen[self.held_out]
+        return _Rows(
+            self.features[chosen],
+            self.flag[chosen],
+            self.times[chosen.numpy()],
+            self.weight[chosen],
+            places[self.held_out[kept]].reshape(len(self.held_out), -1),
+            self.held_out_weight[kept].reshape(len(self.held_out), -1),
         )
 
 
-class _HeldOut:
-    """Fixed noisy copies of every member's held-out rows, on which it is judged again and again."""
+class _OnDevice:
+    """Tensors that follow a network to its device, moved once."""
 
-    def __init__(self, features: Tensor, columns: tuple[Tensor, ...], repeats: int) -> None:
-        self._features, self._columns, self._repeats = features, columns, repeats
+    def __init__(self, *tensors: Tensor) -> None:
+        self._tensors = tensors
 
-    @classmethod
-    def draw(cls, rows: _Rows, split: MemberSplit, generator: torch.Generator) -> _HeldOut:
-        members, count = split.held_out.shape
-        repeats = min(max(_HELD_OUT_DRAWS // count, 1), _MOST_REPEATS)
-        shape = (members, count, repeats)
-        lower, upper, flag, offset = (column[split.held_out][..., None] for column in rows[1:5])
-        z = _normal_rank(lower, upper, torch.rand(shape, generator=generator))
-        t = stratified_uniforms((members, count * repeats), generator)
-        noise = torch.randn(shape, generator=generator)
-        total = rows.weight.amax(dim=1)[split.held_out][..., None].expand(shape)
-        columns = (z, t, noise, flag.expand(shape), offset.expand(shape), total)
-        flat = tuple(column.reshape(members, count * repeats) for column in columns)
-        return cls(rows.features[split.held_out], flat, repeats)
-
-    def _on(self, network: nn.Module) -> tuple[Any, ...]:
+    def beside(self, network: nn.Module) -> tuple[Tensor, ...]:
         device = next(network.parameters()).device
-        if self._features.device != device:
-            self._features = self._features.to(device)
-            self._columns = tuple(column.to(device) for column in self._columns)
-        assert isinstance(network, ConditionalMLP)
-        return network.encode(self._features).repeat(self._repeats), *self._columns
+        if self._tensors[0].device != device:
+            self._tensors = tuple(tensor.to(device) for tensor in self._tensors)
+        return self._tensors
 
-    def denoising_loss(self, network: nn.Module) -> Tensor:
-        condition, z, t, noise, _, _, weight = self._on(network)
-        return _weighted_mean(_denoising_loss(network, z, t, noise, condition), weight)
 
-    def cross_entropy(self, network: nn.Module) -> Tensor:
-        condition, z, _, _, flag, offset, weight = self._on(network)
-        return _weighted_mean(_cross_entropy(_event_logits(network, z, offset, condition), flag), weight)
+def _noisy_copies(rows: _Rows, lower: Tensor, upper: Tensor, generator: torch.Generator) -> _OnDevice:
+    """Draw the noise at which members are judged on their held-out rows, again and again the same."""
+    members, count = rows.held_out.shape
+    repeats = min(max(_HELD_OUT_DRAWS // count, 1), _MOST_REPEATS)
+    shape = (members, count, repeats)
+    low, high = lower[rows.held_out][..., None], upper[rows.held_out][..., None]
+    z = _normal_rank(low, high, torch.rand(shape, generator=generator))
+    t = stratified_uniforms((members, count * repeats), generator)
+    noise = torch.randn(shape, generator=generator)
+    weight = rows.held_out_weight[..., None].expand(shape)
+    flat = (members, count * repeats)
+    return _OnDevice(
+        rows.features[rows.held_out], z.reshape(flat), t, noise.reshape(flat), weight.reshape(flat)
+    )
 
 
 def _normal_rank(lower: Tensor, upper: Tensor, place: Tensor) -> Tensor:
     """Return the normal quantile of a place within an interval of ranks, in float32."""
     ranks = lower + (upper - lower) * place
-    return torch.special.ndtri(ranks.clamp(1e-6, 1.0 - 1e-6)).float()
+    normal: Tensor = torch.special.ndtri(ranks.clamp(1e-6, 1.0 - 1e-6)).float()
+    return normal
 
 
 def _denoising_loss(network: nn.Module, z: Tensor, t: Tensor, noise: Tensor, condition: Any) -> Tensor:
@@ -367,25 +435,21 @@ def _denoising_loss(network: nn.Module, z: Tensor, t: Tensor, noise: Tensor, con
     return loss[..., 0]
 
 
-def _event_logits(network: nn.Module, z: Tensor, offset: Tensor, condition: Any) -> Tensor:
-    knots = z.new_tensor(_KNOTS)
-    bumps = torch.exp(-0.5 * ((z[..., None] - knots) / _KNOT_WIDTH) ** 2)
-    inputs = torch.cat([bumps, z[..., None], offset[..., None]], dim=-1)
-    correction: Tensor = network(inputs, None, condition)
-    return correction[..., 0] + offset
-
-
-def _cross_entropy(logits: Tensor, flag: Tensor) -> Tensor:
-    return nn.functional.binary_cross_entropy_with_logits(logits, flag, reduction="none")
-
-
-def _member_means(loss: Tensor, weight: Tensor) -> Tensor:
-    """Average over rows, ``loss`` (members, rows) and ``weight`` (rows, members)."""
-    return _weighted_mean(loss, weight.T)
+def _flag_logits(network: nn.Module | None, features: Tensor, base: float) -> Tensor:
+    """Return the logits of an event, shape (members, rows)."""
+    assert network is not None
+    correction: Tensor = network(None, None, features)
+    return correction[..., 0] + base
 
 
 def _weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:
+    """Average over rows, both of shape (members, rows)."""
     return (loss * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-12)
+
+
+def _all_events(times: Floats) -> Draws:
+    by_row = _rows_first(times)
+    return Draws(by_row, np.ones(by_row.shape))
 
 
 def _rows_first(values: NDArray[Any]) -> NDArray[Any]:

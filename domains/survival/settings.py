@@ -58,7 +58,7 @@ class Settings:
 RECIPES: Mapping[str, Settings] = MappingProxyType(
     {
         "default": Settings(
-            recipe="default", n_members=8, width=32, depth=2, dropout=0.1, learning_rate=4e-3,
+            recipe="default", n_members=8, width=32, depth=2, dropout=0.0, learning_rate=4e-3,
             weight_decay=0.05, batch_size=256, max_steps=1000, max_epochs=None, patience=5,
             validation_fraction=0.2, n_draws=256, nfe=8,
         ),

@@ -1,12 +1,12 @@
 r"""From survival times to a scale on which diffusion is easy, and back.
 
-`RankTransform` (the default recipe). With :math:`F` the distribution function of the observed times
-(events and censorings alike), a time :math:`T` becomes
+`RankTransform` (the default recipe). With :math:`F` the distribution function of the training times, a time
+:math:`T` becomes
 
 .. math::
    z = \Phi^{-1}(u), \qquad u \sim U\bigl(F(T-), F(T)\bigr),
 
-which is exactly standard normal over the training rows, whatever ties there are: a spike, such as everybody
+which is exactly standard normal over these times, whatever ties there are: a spike, such as everybody
 followed to the same last day, fills the interval of ranks that belongs to it.  Back, :math:`z` becomes the
 observed time whose interval holds :math:`\Phi(z)`, so generated times are always observed times: never
 negative, never beyond the follow-up, and tied where the data are tied.
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 __all__ = ["LogTransform", "RankTransform"]
 
@@ -28,12 +28,12 @@ Floats = NDArray[np.float64]
 
 
 class RankTransform:
-    """Randomised normal ranks of the observed times.
+    """Randomised normal ranks of times.
 
     Parameters
     ----------
     support : ndarray of float64
-        Distinct observed times, increasing.
+        Distinct training times, increasing.
     upper : ndarray of float64
         Their distribution function, increasing to 1.
     """
@@ -52,18 +52,16 @@ class RankTransform:
         upper[-1] = 1.0
         return cls(support, upper)
 
-    def atoms_of_times(self, times: Floats) -> NDArray[np.int64]:
-        """Return the place of each time in the support, that of the next smaller one if it is not in it."""
-        return np.maximum(np.searchsorted(self.support, times, side="right") - 1, 0)
+    def intervals(self, times: Floats) -> tuple[Floats, Floats]:
+        """Return both ends of the interval of ranks of each time, which must be in the support."""
+        places = np.searchsorted(self.support, times)
+        return self.lower[places], self.upper[places]
 
-    def atoms_of_values(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the place in the support of each transformed value, any shape."""
+    def inverse(self, values: NDArray[Any]) -> Floats:
+        """Return the time of each transformed value, any shape."""
         places = np.searchsorted(self.upper, ndtr(np.asarray(values, dtype=np.float64)), side="left")
-        return np.minimum(places, len(self.support) - 1)
-
-    def midpoints(self) -> Floats:
-        """Return the transformed value at the middle of each time's interval of ranks."""
-        return np.asarray(ndtri(0.5 * (self.lower + self.upper)), dtype=np.float64)
+        times: Floats = self.support[np.minimum(places, len(self.support) - 1)]
+        return times
 
     def to_dict(self) -> dict[str, Any]:
         """Return the transform as JSON-able values."""

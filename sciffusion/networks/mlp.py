@@ -84,7 +84,8 @@ class ConditionalMLP(nn.Module):
     n_members : int
         Networks side by side.
     n_inputs, n_conditions, n_outputs : int
-        Sizes of the value, the condition and the result.
+        Sizes of the value, the condition and the result; a network with no inputs is one of the condition
+        alone.
     width, depth : int
         Units of each hidden layer and number of hidden layers.
     dropout : float, default 0
@@ -117,7 +118,9 @@ class ConditionalMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.n_frequencies = n_frequencies
-        self.from_value = EnsembleLinear(n_members, n_inputs, width, generator, bias=False)
+        self.from_value = (
+            EnsembleLinear(n_members, n_inputs, width, generator, bias=False) if n_inputs else None
+        )
         self.from_condition = EnsembleLinear(n_members, n_conditions, width, generator)
         self.from_time = (
             EnsembleLinear(n_members, 2 * n_frequencies, width, generator, bias=False)
@@ -142,13 +145,13 @@ class ConditionalMLP(nn.Module):
         """
         return EncodedCondition(self.from_condition(condition), self.linear(condition))
 
-    def forward(self, x: Tensor, time: Tensor | None, condition: Tensor | EncodedCondition) -> Tensor:
+    def forward(self, x: Tensor | None, time: Tensor | None, condition: Tensor | EncodedCondition) -> Tensor:
         """Evaluate every member.
 
         Parameters
         ----------
-        x : Tensor
-            Shape ``(members, rows, n_inputs)``.
+        x : Tensor, optional
+            Shape ``(members, rows, n_inputs)``; None for a network without a value.
         time : Tensor, optional
             Times in [0, 1], a scalar or of shape ``(members or 1, rows)``.
         condition : Tensor or EncodedCondition
@@ -160,8 +163,9 @@ class ConditionalMLP(nn.Module):
             Shape ``(members, rows, n_outputs)``.
         """
         encoded = condition if isinstance(condition, EncodedCondition) else self.encode(condition)
-        hidden = encoded.hidden + self.from_value(x)
-        linear = encoded.linear
+        hidden, linear = encoded
+        if self.from_value is not None:
+            hidden = hidden + self.from_value(x)
         if self.from_time is not None:
             if time is None:
                 raise ValueError("this network was built with a diffusion time; got time=None")
