@@ -51,9 +51,9 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
     Parameters
     ----------
     recipe : {"default", "paper"}, default "default"
-        "default" learns the event flag and diffuses the rank of the time given the flag, by ensembles of small
-        networks (see `sciffusion.domains.survival.rank_diffusion`); "paper" is the published model with
-        fixed hyper-parameters (arXiv 2605.22776), slower by far. Parameters that are None take the
+        "default" learns the event flag and diffuses the rank of the time given the flag, by ensembles of
+        small networks (see `sciffusion.domains.survival.rank_diffusion`); "paper" is the published model
+        with fixed hyper-parameters (arXiv 2605.22776), slower by far. Parameters that are None take the
         recipe's value.
     censoring : {"required", "none"}, default "required"
         Whether a target must come with event flags; with "none" a plain array of times is accepted, and every
