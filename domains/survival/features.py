@@ -12,15 +12,17 @@ categorical one 0/1 column a category with at least 5 training rows (one for two
 constant    nothing: columns without variation in training are left out
 ========== =======================================================================================
 
-A column with two values is centred and scaled to a *range* of 1 instead of a standard deviation of 1, so that a
-rare category does not become a huge number.  Clipping bounds the extrapolation for patients far outside the
-training data.
+Strings count as categories, and a column of Python objects as what all of its present values are.
+
+A column with two values is centred and scaled to a *range* of 1 instead of a standard deviation of 1, so that
+a rare category does not become a huge number.  Clipping bounds the extrapolation for patients far outside
+the training data.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,10 @@ __all__ = ["FeatureEncoder"]
 _CLIP = 6.0
 _SMALLEST_STD = 1e-8
 _RARE = 5
+_OBJECT_KINDS: dict[str, Literal["numeric", "categorical"]] = {
+    "string": "categorical", "empty": "categorical", "boolean": "numeric", "integer": "numeric",
+    "floating": "numeric", "mixed-integer-float": "numeric", "decimal": "numeric",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,25 +51,46 @@ class _Column:
         """Return one column or several, with NaN where a number is missing."""
         absent = values.isna().to_numpy()
         if self.categories is None:
-            parts = [values.to_numpy(dtype=np.float64, na_value=np.nan)]
+            parts = [self._numbers(values)]
         else:
-            names = values.astype("object").map(str, na_action="ignore").to_numpy()
+            names = _texts(values).to_numpy(dtype=object, na_value=np.nan)
             parts = [(names == category).astype(np.float64) for category in self.categories]
         if self.missing:
             parts.append(absent.astype(np.float64))
         return np.stack(parts, axis=1) if parts else np.empty((len(values), 0))
 
+    def _numbers(self, values: pd.Series[Any]) -> NDArray[np.float64]:
+        if _kind(values) == "categorical" and values.notna().any():
+            raise TypeError(
+                f"column {self.name!r} of X held numbers in training and now holds "
+                f"{values.dropna().iloc[0]!r} (dtype {values.dtype}); give numbers"
+            )
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
-def _is_categorical(values: pd.Series[Any]) -> bool:
-    kind = values.dtype
-    if isinstance(kind, pd.CategoricalDtype) or pd.api.types.is_string_dtype(kind):
-        return True
-    if pd.api.types.is_bool_dtype(kind) or pd.api.types.is_numeric_dtype(kind):
-        return False
+
+def _kind(values: pd.Series[Any]) -> Literal["numeric", "categorical"]:
+    dtype, found = values.dtype, str(values.dtype)
+    if pd.api.types.is_object_dtype(dtype):
+        found = pd.api.types.infer_dtype(values, skipna=True)
+        if found in _OBJECT_KINDS:
+            return _OBJECT_KINDS[found]
+    elif isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype):
+        return "categorical"
+    elif pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+        return "numeric"
     raise TypeError(
-        f"column {values.name!r} of X has the dtype {kind}; expected numbers, booleans, strings or a pandas "
+        f"column {values.name!r} of X holds {found}; expected numbers, booleans, strings or a pandas "
         "categorical (convert dates to numbers, and mixed columns with astype('category'))"
     )
+
+
+def _texts(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return categories as text, by which they are known; a whole number is the same with and without .0."""
+    return values.astype("object").map(_text, na_action="ignore")
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value)
 
 
 class FeatureEncoder:
@@ -102,15 +129,18 @@ class FeatureEncoder:
         raw = self._raw(X)
         present = np.isfinite(raw)
         counts = np.maximum(present.sum(axis=0), 1)
-        mean = np.where(present, raw, 0.0).sum(axis=0) / counts
-        std = np.sqrt((np.where(present, raw - mean, 0.0) ** 2).sum(axis=0) / counts)
-        # Relative to the magnitude: a constant 1e9 has a rounding error, not a spread.
-        self.kept = std > _SMALLEST_STD * np.maximum(np.abs(mean), 1.0)
-        low = np.where(present, raw, np.inf).min(axis=0)
-        high = np.where(present, raw, -np.inf).max(axis=0)
-        binary = (~present | (raw == low) | (raw == high)).all(axis=0)
-        scale = np.where(binary, np.where(counts > 1, high - low, 1.0), std)
-        self.mean, self.scale = mean[self.kept], scale[self.kept]
+        largest = np.where(present, np.abs(raw), 0.0).max(axis=0)
+        # In units of its largest value a column does not overflow, and its unit of measurement drops out.
+        unit = np.where(largest > 0.0, largest, 1.0)
+        shares = np.where(present, raw / unit, 0.0)
+        mean = shares.sum(axis=0) / counts
+        std = np.sqrt((np.where(present, shares - mean, 0.0) ** 2).sum(axis=0) / counts)
+        self.kept = std > _SMALLEST_STD  # below, it is the rounding error of a constant
+        low = np.where(present, shares, np.inf).min(axis=0)
+        high = np.where(present, shares, -np.inf).max(axis=0)
+        binary = (~present | (shares == low) | (shares == high)).all(axis=0)
+        scale = np.where(binary, high - low, std)
+        self.mean, self.scale = (unit * mean)[self.kept], (unit * scale)[self.kept]
         return self
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
@@ -146,9 +176,9 @@ class FeatureEncoder:
     @staticmethod
     def _learn(values: pd.Series[Any]) -> _Column:
         missing = bool(values.isna().any())
-        if not _is_categorical(values):
+        if _kind(values) == "numeric":
             return _Column(str(values.name), None, missing)
-        counts = values.dropna().astype("object").map(str).value_counts()
+        counts = _texts(values.dropna()).value_counts()
         seen = sorted(counts.index[counts >= min(_RARE, int(counts.max()) if len(counts) else 0)])
         # Two categories without missing values need one column: the second is its complement.
         return _Column(
