@@ -87,6 +87,8 @@ def panel_draws() -> Callable[..., Draws]:
 
     def draws(model: SDPMSurvival, X: Any) -> Draws:
         parts = model._over_chunks(X, lambda draws, rows: draws)
-        return Draws(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        times, events = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+        weights = [np.ones_like(part.times) if part.weights is None else part.weights for part in parts]
+        return Draws(times, events, np.concatenate(weights))
 
     return draws
