@@ -104,8 +104,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
     unique_times_ : ndarray
         Distinct training times, where predicted step functions may step.
     histories_ : dict of str to TrainingHistory
-        Losses and best steps of each network: "flag", "event" and "censoring" in the default recipe, "joint"
-        in the paper's; without those for which there was nothing to learn.
+        Losses and best steps of each network: "flag" and "time" in the default recipe, "joint" in the
+        paper's; "flag" is left out where every row is an event.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
@@ -307,7 +307,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         settings = self._settings_
         count = settings.n_draws if n_draws is None else check_integer("n_draws", n_draws, low=1)
         features = self._encoder_.transform(self._frame(X, reset=False))
-        per_member = -(-count // settings.n_members)
+        fewest = 1 if fresh else self._model_.fewest_draws
+        per_member = max(-(-count // settings.n_members), fewest)
         device = self._compute_device()
         for network in self._model_.networks().values():
             self._on_device(network)

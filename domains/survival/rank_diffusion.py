@@ -10,7 +10,9 @@ The law of a patient's observation, time :math:`T` and flag :math:`E`, is learne
    :math:`z` (`time_transform`), and :math:`p(z \mid E, x)` is a diffusion model on the trigonometric path
    :math:`x_t = \cos\theta\, z + \sin\theta\, \varepsilon`, predicting :math:`v` with the plain squared error.
    For data of unit variance this is the EDM preconditioning with its weight (Karras et al., arXiv 2206.00364)
-   at uniform angles.
+   at uniform angles.  One network serves both flags: with :math:`s = \pm 1` for an event or censoring, its
+   condition is :math:`(x, \tfrac12 s x, s)`, so that what the two kinds of time share is learned first and
+   from all rows.
 
 The networks are ensembles (`members`) whose output starts at zero.  A model that has learned nothing
 therefore generates the times and flags of the training rows, whoever the patient is: its curve is the
@@ -52,9 +54,10 @@ _EMA_DECAY = 0.97
 _EVALUATE_EVERY = 20
 _HELD_OUT_DRAWS = 4096  # noisy copies of held-out rows in one look at the held-out loss, at most
 _MOST_REPEATS = 8
-_FEWEST_ROWS = 5  # events, or censored rows, from which a network of their times is trained
-_STREAMS = {"flag": 0, "event": 1, "censoring": 2}
+_FLAG_STREAM, _TIME_STREAM = range(2)
 _KINDS = ("event", "censoring")
+_SIGNS = {"event": 1.0, "censoring": -1.0}
+_OWN_SHARE = 0.5  # weight of the covariates' effect that differs between the kinds
 
 
 class RankDiffusion:
@@ -68,16 +71,17 @@ class RankDiffusion:
         Logit of the cohort's share of events; infinite if every row is one.
     flag_network : ConditionalMLP or None
         Ensemble that corrects the logit; None if every row is an event.
-    time_networks : dict of str to ConditionalMLP
-        One ensemble a kind of time.
+    time_network : ConditionalMLP
+        Ensemble that denoises ranks, told the kind.
     """
 
     noise_dim = 1
+    fewest_draws = 2  # of a member, for a curve: one event and one censored
 
     transforms: dict[str, RankTransform]
     base_logit: float
     flag_network: ConditionalMLP | None
-    time_networks: dict[str, ConditionalMLP]
+    time_network: ConditionalMLP
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -121,14 +125,11 @@ class RankDiffusion:
             torch.from_numpy(events), self.settings.n_members, self.settings.validation_fraction, generator
         )
         options = self._training_options(len(features))
-        everyone = _Rows.of(features, events, times, weights, split)
+        rows = _Rows.of(features, events, times, weights, split)
         histories = {}
         if self.flag_network is not None:
-            histories["flag"] = self._train_flag(everyone, options, train)
-        for kind in self.transforms:
-            rows = everyone.of_kind(torch.from_numpy(of_kind[kind]))
-            if len(rows.features) >= _FEWEST_ROWS:
-                histories[kind] = self._train_times(kind, rows, options, generator, train)
+            histories["flag"] = self._train_flag(rows, options, train)
+        histories["time"] = self._train_times(rows, options, generator, train)
         return histories
 
     def _training_options(self, n_rows: int) -> TrainingOptions:
@@ -152,10 +153,7 @@ class RankDiffusion:
             self.flag_network = ConditionalMLP(
                 members, 0, n_features, 1, n_frequencies=0, generator=generator, **sizes
             )
-        self.time_networks = {
-            kind: ConditionalMLP(members, 1, n_features, 1, generator=generator, **sizes)
-            for kind in self.transforms
-        }
+        self.time_network = ConditionalMLP(members, 1, 2 * n_features + 1, 1, generator=generator, **sizes)
 
     def _train_flag(self, rows: _Rows, options: TrainingOptions, train: Train) -> TrainingHistory:
         assert self.flag_network is not None
@@ -184,20 +182,15 @@ class RankDiffusion:
             options=options,
             held_out=held_out,
             description="flag",
-            stream=_STREAMS["flag"],
+            stream=_FLAG_STREAM,
         )
 
     def _train_times(
-        self,
-        kind: str,
-        rows: _Rows,
-        options: TrainingOptions,
-        generator: torch.Generator,
-        train: Train,
+        self, rows: _Rows, options: TrainingOptions, generator: torch.Generator, train: Train
     ) -> TrainingHistory:
         members = self.settings.n_members
-        transform = self.transforms[kind]
-        lower, upper = (torch.from_numpy(ends) for ends in transform.intervals(rows.times))
+        conditions = _with_kind(rows.features, 2.0 * rows.flag - 1.0)
+        lower, upper = self._intervals(rows)
 
         def objective(network: nn.Module, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
             features, low, high, weight = batch
@@ -208,7 +201,7 @@ class RankDiffusion:
             loss = _denoising_loss(network, z.expand(members, -1), t, noise.expand(members, -1), features)
             return _weighted_mean(loss, weight.T)
 
-        kept = _noisy_copies(rows, lower, upper, generator)
+        kept = _noisy_copies(rows, conditions, lower, upper, generator)
 
         def held_out(network: nn.Module) -> Tensor:
             assert isinstance(network, ConditionalMLP)
@@ -217,14 +210,23 @@ class RankDiffusion:
             return _weighted_mean(_denoising_loss(network, z, t, noise, condition), weight)
 
         return train(
-            self.time_networks[kind],
+            self.time_network,
             objective,
-            (rows.features, lower, upper, rows.weight),
+            (conditions, lower, upper, rows.weight),
             options=options,
             held_out=held_out,
-            description=kind,
-            stream=_STREAMS[kind],
+            description="time",
+            stream=_TIME_STREAM,
         )
+
+    def _intervals(self, rows: _Rows) -> tuple[Tensor, Tensor]:
+        """Return both ends of each row's interval of ranks, among the rows of its kind."""
+        ends = torch.zeros(2, len(rows.times), dtype=torch.float64)
+        for kind, transform in self.transforms.items():
+            chosen = rows.flag == (kind == "event")
+            of_kind = transform.intervals(rows.times[chosen.numpy()])
+            ends[:, chosen] = torch.from_numpy(np.stack(of_kind))
+        return ends[0], ends[1]
 
     # ---------------------------------------------------------------- generating
 
@@ -300,16 +302,17 @@ class RankDiffusion:
 
     def _times(self, kind: str, condition: Tensor, start: Tensor, nfe: int) -> Floats:
         """Return generated times of one kind, shape (members, rows, draws of a member)."""
-        network, rows, per_member = self.time_networks[kind], len(condition), start.shape[2]
+        rows, per_member = len(condition), start.shape[2]
         if per_member == 0:
             return np.empty((len(start), rows, 0))
+        signs = condition.new_full((rows,), _SIGNS[kind])
         noise = start.to(condition.device).expand(-1, rows, -1, -1).reshape(len(start), rows * per_member, 1)
         z = sample(
-            NetworkDenoiser(network, _PATH, "v"),
+            NetworkDenoiser(self.time_network, _PATH, "v"),
             DPMSolverMultistep(2),
             uniform_grid(nfe),
             state=State(noise),
-            condition=network.encode(condition).repeat(per_member),
+            condition=self.time_network.encode(_with_kind(condition, signs)).repeat(per_member),
         ).samples
         return self.transforms[kind].inverse(z.cpu().numpy().reshape(len(start), rows, per_member))
 
@@ -323,7 +326,7 @@ class RankDiffusion:
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks by name."""
-        found: dict[str, nn.Module] = dict(self.time_networks)
+        found: dict[str, nn.Module] = {"time": self.time_network}
         return found if self.flag_network is None else {"flag": self.flag_network, **found}
 
     def to_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -340,7 +343,7 @@ class RankDiffusion:
         """Take up what `to_state` returned."""
         self.transforms = {k: RankTransform.from_dict(v) for k, v in values["transforms"].items()}
         self.base_logit = float(values["base_logit"])
-        n_features = tensors["event.from_condition.weight"].shape[1]
+        n_features = (tensors["time.from_condition.weight"].shape[1] - 1) // 2
         self._build(n_features, torch.Generator().manual_seed(0))
         for name, network in self.networks().items():
             prefix = f"{name}."
@@ -379,19 +382,6 @@ class _Rows(NamedTuple):
             weight[split.held_out],
         )
 
-    def of_kind(self, chosen: Tensor) -> _Rows:
-        """Return some of the rows; every member must keep back equally many of them."""
-        places = torch.cumsum(chosen, dim=0) - 1
-        kept = chosen[self.held_out]
-        return _Rows(
-            self.features[chosen],
-            self.flag[chosen],
-            self.times[chosen.numpy()],
-            self.weight[chosen],
-            places[self.held_out[kept]].reshape(len(self.held_out), -1),
-            self.held_out_weight[kept].reshape(len(self.held_out), -1),
-        )
-
 
 class _OnDevice:
     """Tensors that follow a network to its device, moved once."""
@@ -406,7 +396,9 @@ class _OnDevice:
         return self._tensors
 
 
-def _noisy_copies(rows: _Rows, lower: Tensor, upper: Tensor, generator: torch.Generator) -> _OnDevice:
+def _noisy_copies(
+    rows: _Rows, conditions: Tensor, lower: Tensor, upper: Tensor, generator: torch.Generator
+) -> _OnDevice:
     """Draw the noise at which members are judged on their held-out rows, again and again the same."""
     members, count = rows.held_out.shape
     repeats = min(max(_HELD_OUT_DRAWS // count, 1), _MOST_REPEATS)
@@ -417,9 +409,13 @@ def _noisy_copies(rows: _Rows, lower: Tensor, upper: Tensor, generator: torch.Ge
     noise = torch.randn(shape, generator=generator)
     weight = rows.held_out_weight[..., None].expand(shape)
     flat = (members, count * repeats)
-    return _OnDevice(
-        rows.features[rows.held_out], z.reshape(flat), t, noise.reshape(flat), weight.reshape(flat)
-    )
+    return _OnDevice(conditions[rows.held_out], z.reshape(flat), t, noise.reshape(flat), weight.reshape(flat))
+
+
+def _with_kind(features: Tensor, signs: Tensor) -> Tensor:
+    """Return the condition of the time network: 1 marks the time of an event, -1 that of censoring."""
+    sign = signs[:, None]
+    return torch.cat([features, _OWN_SHARE * sign * features, sign], dim=1)
 
 
 def _normal_rank(lower: Tensor, upper: Tensor, place: Tensor) -> Tensor:
