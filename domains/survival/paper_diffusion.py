@@ -94,6 +94,7 @@ class PaperDiffusion:
     """
 
     noise_dim = 2
+    fewest_draws = 1
 
     transform: LogTransform
     network: _PaperNetwork

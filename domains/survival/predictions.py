@@ -220,6 +220,7 @@ class SurvivalPredictions:
             `sciffusion.domains.survival.conformal`.
         """
         check_number("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
+        self._longest_time()
         if self._conformal_ is None:
             return self.predict_quantile(X, 1.0 - level, n_draws=n_draws)
         conformal = self._conformal_
