@@ -64,11 +64,11 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
     n_members : int, optional
         Networks in the ensemble (8).
     width, depth : int, optional
-        Units of a hidden layer and hidden layers of each network (32 and 2; paper: 256, and 3 linear layers).
+        Units of a hidden layer and hidden layers of each network (32 and 2; paper: 128, and 3 linear layers).
     dropout : float in [0, 1), optional
         Share of hidden units left out in training (0; paper 0.05).
     learning_rate, weight_decay : float, optional
-        Of AdamW (0.004 and 0.05; paper 0.0005 and 0.00001).
+        Of AdamW (0.002 and 0.05; paper 0.0005 and 0.00001).
     batch_size : int, optional
         Rows of a training step (256; paper 64).
     max_steps : int, optional
@@ -78,7 +78,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         Passes over the data at most (no limit; paper 1000).
     patience : int, optional
         Evaluations of the held-out loss (every 20 steps; paper: every epoch) without improvement, after which
-        a member stops (5; paper 20).
+        a member stops (10; paper 20).
     validation_fraction : float in (0, 1), optional
         Share of the rows that a member keeps back to stop by (0.2; paper 0.25).
     n_draws : int, optional
@@ -317,8 +317,11 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         def draw(rows: slice) -> _Result:
             stream = private_generator(seed, _PANEL, rows.start if fresh else 0)
             shape = (settings.n_members, rows.stop - rows.start, per_member, self._model_.noise_dim)
-            start = torch.randn(shape, generator=stream) if fresh else self._panel(per_member)
-            steps = private_generator(seed, _STEPS, rows.start, device=device)
+            if fresh:
+                start = torch.randn(shape, generator=stream, dtype=torch.float32)
+                steps = private_generator(seed, _STEPS, rows.start, device=device)
+            else:
+                start, steps = self._panel(per_member), private_generator(seed, _STEPS)
             generate = self._model_.observe if fresh else self._model_.draw
             draws = generate(features[rows], start, settings.nfe, device, steps)
             if fresh:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from sciffusion.continuous import AncestralDDPM, Cosine, DenoisingObjective, NetworkDenoiser
+from sciffusion.continuous import AncestralDDPM, Cosine, DenoisingObjective, NetworkDenoiser, WhiteNoise
 from sciffusion.networks import sinusoidal_embedding
 from sciffusion.sampling import State, sample
 from sciffusion.training import TrainingHistory, TrainingOptions
@@ -46,36 +46,53 @@ _VALIDATION_DRAWS = 256
 
 
 class _PaperNetwork(nn.Module):
-    """Perceptron of periodic features of the covariates and of the state, and of the embedded step."""
+    """Perceptron of periodic features of the covariates and of the state, and of the embedded step.
+
+    The first layer is kept in three parts, so that the part of the covariates is computed once a patient.
+    """
 
     def __init__(self, n_features: int, settings: Settings, generator: torch.Generator) -> None:
         super().__init__()
         self.points = settings.nfe + 1
-        spread = torch.randn(n_features + 2, _FREQUENCIES, generator=generator).clamp(-3.0, 3.0)
-        self.frequencies = nn.Parameter(_FREQUENCY_STD * spread)
-        n_inputs = 2 * _FREQUENCIES * (n_features + 2) + _TIME_WIDTH
+        spread = torch.randn(n_features + 2, _FREQUENCIES, generator=generator, dtype=torch.float32)
+        self.frequencies = nn.Parameter(_FREQUENCY_STD * spread.clamp(-3.0, 3.0))
+        widths = (2 * _FREQUENCIES * n_features, 2 * _FREQUENCIES * 2, _TIME_WIDTH)
+        self.from_covariates, self.from_state, self.from_step = (
+            _linear(width, settings.width, generator, fan_in=sum(widths)) for width in widths
+        )
         layers: list[nn.Module] = []
         for place in range(settings.depth - 1):
-            layers += [_linear(n_inputs, settings.width, generator), nn.LayerNorm(settings.width), nn.SiLU()]
+            if place > 0:
+                layers.append(_linear(settings.width, settings.width, generator))
+            layers += [nn.LayerNorm(settings.width, dtype=torch.float32), nn.SiLU()]
             if place == 0 or (place == settings.depth - 2 and settings.depth > 3):
                 layers.append(nn.Dropout(settings.dropout))
-            n_inputs = settings.width
-        self.layers = nn.Sequential(*layers, _linear(n_inputs, 2, generator))
+        self.layers = nn.Sequential(*layers, _linear(settings.width, 2, generator))
 
-    def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:
-        values = torch.cat([condition, x], dim=-1)
-        angles = 2.0 * math.pi * values[..., None] * self.frequencies
-        periodic = torch.cat([angles.cos(), angles.sin()], dim=-1).flatten(-2)
-        step = sinusoidal_embedding(time * self.points, _TIME_WIDTH)
-        embedded = step.expand(*x.shape[:-1], _TIME_WIDTH)
-        result: Tensor = self.layers(torch.cat([periodic, embedded], dim=-1))
+    def encode(self, covariates: Tensor) -> Tensor:
+        """Return the part of the first layer that depends on the covariates alone."""
+        encoded: Tensor = self.from_covariates(_periodic(covariates, self.frequencies[:-2]))
+        return encoded
+
+    def forward(self, x: Tensor, time: Tensor, encoded: Tensor) -> Tensor:
+        """Predict the noise from the state, the time and what `encode` returned."""
+        state = self.from_state(_periodic(x, self.frequencies[-2:]))
+        step = self.from_step(sinusoidal_embedding(time * self.points, _TIME_WIDTH))
+        result: Tensor = self.layers(encoded + state + step)
         return result
 
 
-def _linear(n_inputs: int, n_outputs: int, generator: torch.Generator) -> nn.Linear:
+def _periodic(values: Tensor, frequencies: Tensor) -> Tensor:
+    angles = 2.0 * math.pi * values[..., None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).flatten(-2)
+
+
+def _linear(
+    n_inputs: int, n_outputs: int, generator: torch.Generator, *, fan_in: int | None = None
+) -> nn.Linear:
     """Return a linear layer with torch's usual starting weights, drawn from a private generator."""
-    layer = skip_init(nn.Linear, n_inputs, n_outputs)  # type: ignore[no-untyped-call]
-    bound = n_inputs**-0.5
+    layer = skip_init(nn.Linear, n_inputs, n_outputs, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    bound = (n_inputs if fan_in is None else fan_in) ** -0.5
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -bound, bound, generator=generator)
     assert isinstance(layer, nn.Linear)
@@ -151,13 +168,17 @@ class PaperDiffusion:
     def _objective(self, network: nn.Module, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
         features, log_time, sign, weight = batch
         device = features.device
-        label = sign + _LABEL_STD * torch.randn(len(sign), generator=stream, device=device)
+        label = sign + _LABEL_STD * torch.randn(
+            len(sign), generator=stream, device=device, dtype=torch.float32
+        )
         clean = torch.stack([log_time, label], dim=-1)
-        noise = torch.randn(clean.shape, generator=stream, device=device)
+        noise = torch.randn(clean.shape, generator=stream, device=device, dtype=torch.float32)
         points = self.settings.nfe + 1
         step = torch.randint(1, points, (len(clean),), generator=stream, device=device)
         denoiser = NetworkDenoiser(network, self.path, "eps")
-        loss = DenoisingObjective(self.path)(denoiser, clean, step / points, noise, features).mean(dim=-1)
+        assert isinstance(network, _PaperNetwork)
+        encoded = network.encode(features)
+        loss = DenoisingObjective(self.path)(denoiser, clean, step / points, noise, encoded).mean(dim=-1)
         return (loss * weight).sum() / weight.sum().clamp_min(1e-12)
 
     def draw(
@@ -170,6 +191,8 @@ class PaperDiffusion:
     ) -> Draws:
         """Generate observations (see `RankDiffusion.draw`); ``start`` has one member and dimension 2.
 
+        Rows that share their starting noise share that of the steps, which ``generator`` draws.
+
         The schedule belongs to the training, so ``nfe`` must be the one that the model was fitted with.
         """
         if nfe != self.settings.nfe:
@@ -180,14 +203,14 @@ class PaperDiffusion:
         rows, draws = len(features), start.shape[2]
         grid = torch.arange(nfe, -1, -1, dtype=torch.float64) / (nfe + 1)
         with torch.inference_mode():
-            condition = torch.from_numpy(features).to(device).repeat_interleave(draws, dim=0)
+            encoded = self.network.encode(torch.from_numpy(features).to(device))
             noise = start[0].to(device).expand(rows, -1, -1).reshape(rows * draws, 2)
             result = sample(
                 NetworkDenoiser(self.network, self.path, "eps"),
-                AncestralDDPM(),
+                AncestralDDPM(noise=_SharedNoise(draws) if start.shape[1] == 1 else None),
                 grid,
                 state=State(noise),
-                condition=condition,
+                condition=encoded.repeat_interleave(draws, dim=0),
                 generator=generator,
             ).samples
         values = result.cpu().numpy().astype(np.float64).reshape(rows, draws, 2)
@@ -212,6 +235,19 @@ class PaperDiffusion:
         self.network.eval()
 
 
+class _SharedNoise:
+    """Noise of the steps that is the same for all rows, so that no row depends on its company."""
+
+    def __init__(self, draws: int) -> None:
+        self._draws = draws
+
+    def draw(self, like: Tensor, generator: torch.Generator | None, t: Tensor, t_next: Tensor) -> Tensor:
+        """Return noise for a state of shape ``(rows * draws, dimension)``."""
+        dim = like.shape[1]
+        one = WhiteNoise().draw(like.new_empty(self._draws, dim), generator, t, t_next)
+        return one.repeat(len(like) // self._draws, 1)
+
+
 class _Validation:
     """Minus the concordance of generated curves on the validation rows, as the publication stops by."""
 
@@ -226,7 +262,7 @@ class _Validation:
         self._model = model
         self._features = features
         self._horizon = float(times.max())
-        self._start = torch.randn(1, 1, _VALIDATION_DRAWS, 2, generator=generator)
+        self._start = torch.randn(1, 1, _VALIDATION_DRAWS, 2, generator=generator, dtype=torch.float32)
         self._seed = int(torch.randint(2**31 - 1, (), generator=generator))
         self._comparable = events[:, None] & (times[:, None] < times[None])
 
