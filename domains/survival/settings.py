@@ -59,7 +59,7 @@ RECIPES: Mapping[str, Settings] = MappingProxyType(
     {
         "default": Settings(
             recipe="default", n_members=8, width=32, depth=2, dropout=0.0, learning_rate=2e-3,
-            weight_decay=0.05, batch_size=256, max_steps=1000, max_epochs=None, patience=10,
+            weight_decay=0.05, batch_size=256, max_steps=3000, max_epochs=None, patience=10,
             validation_fraction=0.2, n_draws=256, nfe=8,
         ),
         "paper": Settings(
