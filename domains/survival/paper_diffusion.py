@@ -139,7 +139,7 @@ class PaperDiffusion:
         data = (
             torch.from_numpy(features)[rows],
             torch.from_numpy(self.transform.forward(times)).float()[rows],
-            torch.where(flags, 1.0, -1.0)[rows],
+            torch.where(flags, 1.0, -1.0).float()[rows],
             torch.from_numpy(weights).float()[rows],
         )
         judge = _Validation(self, features[kept], times[kept], events[kept], generator)

@@ -110,8 +110,7 @@ class RankDiffusion:
         train : callable
             Trains a network in place.
         """
-        share = float(np.average(events, weights=weights))
-        self.base_logit = float(np.log(share) - np.log1p(-share)) if share < 1.0 else np.inf
+        self.base_logit = np.inf if events.all() else _base_logit(events, weights)
         of_kind = {"event": events, "censoring": ~events}
         self.transforms = {
             kind: RankTransform.learn(times[rows], weights[rows])
@@ -195,8 +194,9 @@ class RankDiffusion:
         def objective(network: nn.Module, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
             features, low, high, weight = batch
             count, device = len(low), low.device
-            z = _normal_rank(low, high, torch.rand(count, generator=stream, device=device))
-            noise = torch.randn(count, generator=stream, device=device)
+            place = torch.rand(count, generator=stream, device=device, dtype=torch.float32)
+            z = _normal_rank(low, high, place)
+            noise = torch.randn(count, generator=stream, device=device, dtype=torch.float32)
             t = stratified_uniforms((1, count), stream)
             loss = _denoising_loss(network, z.expand(members, -1), t, noise.expand(members, -1), features)
             return _weighted_mean(loss, weight.T)
@@ -296,8 +296,8 @@ class RankDiffusion:
             if self.flag_network is None:
                 return _all_events(times)
             censored = self._times("censoring", condition, start, nfe)
-            coins = torch.rand(times.shape, generator=generator, device=generator.device).cpu().numpy()
-            flags = coins < self._event_share(condition)[..., None]
+            coins = torch.rand(times.shape, generator=generator, device=generator.device, dtype=torch.float32)
+            flags = coins.cpu().numpy() < self._event_share(condition)[..., None]
         return Draws(_rows_first(np.where(flags, times, censored)), _rows_first(flags.astype(np.float64)))
 
     def _times(self, kind: str, condition: Tensor, start: Tensor, nfe: int) -> Floats:
@@ -404,12 +404,18 @@ def _noisy_copies(
     repeats = min(max(_HELD_OUT_DRAWS // count, 1), _MOST_REPEATS)
     shape = (members, count, repeats)
     low, high = lower[rows.held_out][..., None], upper[rows.held_out][..., None]
-    z = _normal_rank(low, high, torch.rand(shape, generator=generator))
+    z = _normal_rank(low, high, torch.rand(shape, generator=generator, dtype=torch.float32))
     t = stratified_uniforms((members, count * repeats), generator)
-    noise = torch.randn(shape, generator=generator)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float32)
     weight = rows.held_out_weight[..., None].expand(shape)
     flat = (members, count * repeats)
     return _OnDevice(conditions[rows.held_out], z.reshape(flat), t, noise.reshape(flat), weight.reshape(flat))
+
+
+def _base_logit(events: NDArray[np.bool_], weights: Floats) -> float:
+    # Weights may leave one kind next to nothing, which the networks must still be able to correct.
+    share = np.clip(np.average(events, weights=weights), 1e-6, 1.0 - 1e-6)
+    return float(np.log(share) - np.log1p(-share))
 
 
 def _with_kind(features: Tensor, signs: Tensor) -> Tensor:

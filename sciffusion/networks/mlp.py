@@ -49,11 +49,14 @@ class EnsembleLinear(nn.Module):
     ) -> None:
         super().__init__()
         shape = (n_members, n_inputs, n_outputs)
-        weight = torch.zeros(shape)
+        weight = torch.zeros(shape, dtype=torch.float32)
         if generator is not None:
-            weight = torch.randn(shape, generator=generator) / math.sqrt(max(n_inputs, 1))
+            weight = torch.randn(shape, generator=generator, dtype=torch.float32) / math.sqrt(
+                max(n_inputs, 1)
+            )
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(n_members, 1, n_outputs)) if bias else None
+        offset = torch.zeros(n_members, 1, n_outputs, dtype=torch.float32)
+        self.bias = nn.Parameter(offset) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` of shape ``(members or 1, rows, inputs)``."""
