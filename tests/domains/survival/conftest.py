@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from sciffusion.domains.survival import SDPMSurvival, make_survival_target
 from sciffusion.domains.survival.draws import Draws
 
-QUICK = {"n_members": 2, "width": 16, "max_steps": 40, "n_draws": 64, "nfe": 4, "random_state": 0}
+QUICK = {
+    "n_members": 2, "width": 16, "max_steps": 40, "learning_rate": 4e-3, "n_draws": 64, "nfe": 4,
+    "random_state": 0,
+}  # fmt: skip
 QUICK_PAPER = {
     "recipe": "paper", "width": 16, "max_epochs": 4, "n_draws": 32, "nfe": 4, "random_state": 0,
 }  # fmt: skip

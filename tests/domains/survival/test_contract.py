@@ -21,9 +21,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sciffusion.domains.survival import SDPMSurvival
 from sciffusion.domains.survival.model_selection import SurvivalStratifiedKFold
 
-SMALL = {"censoring": "none", "n_members": 2, "width": 8, "n_draws": 16, "nfe": 2}
-TRAINED = SDPMSurvival(max_steps=10, **SMALL)
-UNTRAINED = SDPMSurvival(max_steps=0, **SMALL)
+SMALL = {"censoring": "none", "width": 8, "n_draws": 16, "nfe": 2}
+TRAINED = SDPMSurvival(n_members=2, max_steps=10, **SMALL)
+UNTRAINED = SDPMSurvival(n_members=2, max_steps=0, **SMALL)
+PAPER = SDPMSurvival(recipe="paper", max_epochs=1, **SMALL)
 
 
 def _expected_failures(estimator: SDPMSurvival) -> dict[str, str]:
@@ -36,7 +37,8 @@ def _expected_failures(estimator: SDPMSurvival) -> dict[str, str]:
     return {"check_sample_weight_equivalence_on_dense_data": reason}
 
 
-@parametrize_with_checks([TRAINED, UNTRAINED], expected_failed_checks=_expected_failures)
+@parametrize_with_checks([TRAINED, UNTRAINED, PAPER], expected_failed_checks=_expected_failures)
+@pytest.mark.filterwarnings("ignore:.*beyond the longest observed time")
 @pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API")
 def test_scikit_learns_checks(estimator: SDPMSurvival, check: Callable[[Any], None]) -> None:
     check(estimator)
@@ -87,7 +89,7 @@ def test_it_follows_transformers_that_give_frames(
     make_model: Callable[..., SDPMSurvival], study: Any
 ) -> None:
     encoder = OneHotEncoder(sparse_output=False, drop="if_binary").set_output(transform="pandas")
-    pipeline = make_pipeline(encoder, make_model(max_steps=2)).fit(study.X[["sex"]], study.y)
+    pipeline = make_pipeline(encoder, make_model()).fit(study.X[["sex"]], study.y)
     assert list(pipeline[-1].feature_names_in_) == ["sex_m"]
     assert len(np.unique(pipeline.predict(study.X[["sex"]]))) == 2
 
@@ -142,7 +144,7 @@ def parts(make_model: Callable[..., SDPMSurvival], make_study: Any) -> Any:
     """Return a model, training rows, test rows within their follow-up, and times inside both."""
     pytest.importorskip("sksurv")
     train, test = make_study(200, 1), make_study(200, 2)
-    inside = test.T < train.T.max()
+    inside = train.T.max() > test.T
     test = type(test)(test.X[inside], test.T[inside], test.E[inside])
     times = np.unique(np.quantile(test.T[test.E], np.linspace(0.1, 0.8, 12)))
     return make_model().fit(train.X, train.y), train, test, times
