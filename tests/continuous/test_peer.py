@@ -10,9 +10,12 @@ from sciffusion.continuous import DPMSolverMultistep, VariancePreserving
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget
 from sciffusion.sampling import State, sample, uniform_grid
 
-denoise = pytest.importorskip("azula.denoise")
-noise = pytest.importorskip("azula.noise")
-peer_sample = pytest.importorskip("azula.sample")
+# Not in the extra `test`: azula requires torchvision, and where the build of torchvision does not fit that of torch,
+# its mere presence breaks the import of pytorch-lightning.
+_REASON = "azula is not installed (pip install --no-deps azula einops)"
+denoise = pytest.importorskip("azula.denoise", reason=_REASON)
+noise = pytest.importorskip("azula.noise", reason=_REASON)
+peer_sample = pytest.importorskip("azula.sample", reason=_REASON)
 
 
 def test_first_order_steps_equal_azula_ddim() -> None:
