@@ -10,8 +10,8 @@ from sciffusion.continuous import DPMSolverMultistep, VariancePreserving
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget
 from sciffusion.sampling import State, sample, uniform_grid
 
-# Not in the extra `test`: azula requires torchvision, and where the build of torchvision does not fit that of torch,
-# its mere presence breaks the import of pytorch-lightning.
+# Not in the extra `test`: azula requires torchvision, and where the build of torchvision does not fit that of
+# torch, its mere presence breaks the import of pytorch-lightning.
 _REASON = "azula is not installed (pip install --no-deps azula einops)"
 denoise = pytest.importorskip("azula.denoise", reason=_REASON)
 noise = pytest.importorskip("azula.noise", reason=_REASON)
