@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -204,14 +204,19 @@ def evaluate_command(
         Console().print(_score_table(result))
         _say(f"\n{result.self_check(OURS)}")
         if report is not None:
-            options = f"--time {shlex.quote(time)} --event {shlex.quote(event)} --folds {folds} --seed {seed}"
+            options = {
+                "--time": time, "--event": event, "--event-value": event_value, "--categorical": categorical,
+                "--drop": drop, "--group": group, "--folds": folds, "--max-steps": max_steps, "--seed": seed,
+                "--time-unit": time_unit, "--report": report.name,
+            }  # fmt: skip
+            flags = ([] if peers else ["--no-peers"]) + (["--show-patients"] if show_patients else [])
             content = ReportContent(
                 result,
                 OURS,
                 title=f"Survival models on {data.name}",
                 time_unit=time_unit,
                 facts=[("file", data.name), ("time, event", f"{time}, {event}")],
-                command=f"sciffusion survival evaluate {shlex.quote(data.name)} {options}",
+                command=_command(["evaluate", data.name], options, flags),
                 seed=seed,
                 show_covariates=show_patients,
             )
@@ -315,6 +320,12 @@ def _score_table(evaluation: Evaluation) -> Table:
     for name, reason in evaluation.missing.items():
         table.caption = f"{table.caption or ''}{name} was not run: {reason}\n"
     return table
+
+
+def _command(start: Sequence[str], options: Mapping[str, Any], flags: Sequence[str]) -> str:
+    """Return the command line with the options that were given, without folders of this machine."""
+    given = [str(part) for pair in options.items() if pair[1] not in ("", None) for part in pair]
+    return shlex.join(["sciffusion", "survival", *start, *given, *flags])
 
 
 def _refuse_to_overwrite(paths: Sequence[Path], force: bool) -> None:

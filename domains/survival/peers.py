@@ -4,8 +4,8 @@ Each is fitted on a frame and a structured target and gives a risk and S(t | x),
 the same preprocessing, learned on the training rows: median and standardisation for numbers, one column a
 category for the rest (a missing category is one of its own).
 
-- `CoxPeer`: Cox's proportional hazards with a ridge of .1 on the partial log-likelihood, by lifelines (MIT;
-  extra ``survival``).
+- `CoxPeer`: Cox's proportional hazards with a ridge of .1 (against the sum over events, columns
+  standardised), by lifelines (MIT; extra ``survival``).
 - `ForestPeer`: a random survival forest of 100 trees with at least 15 rows a leaf, by scikit-survival (GPL;
   extra ``benchmarks``).
 """

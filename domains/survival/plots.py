@@ -144,6 +144,9 @@ def plot_patient_curves(
                 markersize=7,
                 zorder=5,
             )
+    if observed is not None:
+        ax.plot([], [], "o", color=_INK, markersize=7, label="event")
+        ax.plot([], [], "o", color=_INK, markerfacecolor="white", markersize=7, label="end of observation")
     _survival_axes(ax, time_unit, "probability of no event yet")
     ax.legend(frameon=False, loc="best")
     return ax
