@@ -157,7 +157,11 @@ def _agreement(content: ReportContent) -> str:
     start = f"At the median time of the events ({result.time:.4g}{unit})"
     if not np.isfinite(result.p_value):
         return f"{start} the observed survival is not known well enough to judge the predicted one."
-    says = "differ by more than chance explains" if result.p_value < 0.05 else "agree within chance"
+    says = (
+        "differ by more than chance explains"
+        if result.p_value < 0.05
+        else "do not differ by more than chance explains"
+    )
     return f"{start} predicted and observed survival {says} (chi-square p = {_number(result.p_value, 3)})."
 
 

@@ -203,8 +203,11 @@ def test_the_command_does_all_three_in_a_process_of_its_own(lung: Path, tmp_path
     model = ["predict", "m.safetensors", str(lung), "--out", "p.csv", "--times", "365"]
     data = [str(lung), *TARGET, *QUICK, "--drop", "patient"]
     commands = [
-        ["--help"], ["fit", *data, "--out", "m.safetensors"], model, ["evaluate", *data, "--folds", "2", "--no-peers"],
-    ]  # fmt: skip
+        ["--help"],
+        ["fit", *data, "--out", "m.safetensors"],
+        model,
+        ["evaluate", *data, "--folds", "2", "--no-peers"],
+    ]
     # One process for all four: most of the time of each would go into importing torch and Lightning.
     code = (
         "from sciffusion.cli import main\n"

@@ -76,7 +76,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 def test_times_that_are_no_numbers(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="time column 't' must hold numbers, found 'soon' in line 3$"):
+    with pytest.raises(ValueError, match=r"time column 't' must hold numbers, found 'soon' in line 3$"):
         read_target(table_of(tmp_path, "t,e\n1,1\nsoon,0\n"), "t", "e")
     with pytest.raises(ValueError, match=r"found '1,5' in line 2 \(a decimal comma\? write a point\)"):
         read_target(table_of(tmp_path, "t;e\n1,5;1\n2;0\n", ";"), "t", "e")
@@ -84,7 +84,7 @@ def test_times_that_are_no_numbers(tmp_path: Path) -> None:
 
 def test_a_missing_column_brings_suggestions(tmp_path: Path) -> None:
     table = table_of(tmp_path, TEXT)
-    with pytest.raises(ValueError, match=r"--time: there is no column 'Tme'; did you mean 'time'"):
+    with pytest.raises(ValueError, match="--time: there is no column 'Tme'; did you mean 'time'"):
         read_target(table, "Tme", "died")
     with pytest.raises(ValueError, match="--event: there is no column 'status'; the columns are age, grade"):
         read_target(table, "time", "status")
