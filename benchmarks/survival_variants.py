@@ -18,7 +18,7 @@ from survival_data import SurvivalData
 from survival_ours import OurModel, default_estimator, network_off_estimator
 from survival_peers import CoxRidge, SurvivalModel
 
-from sciffusion.continuous import NetworkDenoiser, gaussian_panel
+from sciffusion.continuous import DenoisingObjective, Euler, Heun, NetworkDenoiser, gaussian_panel
 from sciffusion.domains.survival import estimator as estimator_module
 from sciffusion.domains.survival import rank_diffusion
 from sciffusion.domains.survival.draws import Draws
@@ -69,13 +69,15 @@ def _predicting(kind: str) -> type[NetworkDenoiser]:
 
 def _v_loss(path: Any) -> Any:
     """Keep the loss in v, so that only the parametrisation of the network differs."""
-    from sciffusion.continuous import DenoisingObjective
-
     return DenoisingObjective(path, "v")
 
 
 def _just_below_noise(n_steps: int) -> Any:
     return uniform_grid(n_steps, start=0.98)  # a predicted noise says nothing about the data at time 1
+
+
+def _half_as_many_steps(nfe: int) -> Any:
+    return uniform_grid(nfe // 2)  # Heun evaluates twice a step
 
 
 def _coins(
@@ -148,6 +150,11 @@ VARIANTS: dict[str, Callable[[], SurvivalModel]] = {
     "kinds of time: nothing apart": _changes((rank_diffusion, "_OWN_SHARE", 0.0)),
     "kinds of time: fully apart": _changes((rank_diffusion, "_OWN_SHARE", 1.0)),
     "panel: independent draws": _changes((estimator_module, "gaussian_panel", _independent_panel)),
+    "solver: Euler": _changes((rank_diffusion, "DPMSolverMultistep", lambda order: Euler())),
+    "solver: Heun": _changes(
+        (rank_diffusion, "DPMSolverMultistep", lambda order: Heun()),
+        (rank_diffusion, "uniform_grid", _half_as_many_steps),
+    ),
     "1 member": _parameters(n_members=1),
     "2 members": _parameters(n_members=2),
     "4 members": _parameters(n_members=4),
@@ -157,7 +164,7 @@ VARIANTS: dict[str, Callable[[], SurvivalModel]] = {
     "3 hidden layers": _parameters(depth=3),
     "dropout .1": _parameters(dropout=0.1),
     "learning rate .004, patience 5": _parameters(learning_rate=4e-3, patience=5),
-    "no early stopping, 1000 steps": _parameters(max_steps=1000, patience=1000),
+    "no patience limit, 1000 steps": _parameters(max_steps=1000, patience=1000),
     "last weights instead of averaged": _changes((rank_diffusion, "_EMA_DECAY", None)),
     "CoxPH": CoxRidge,
 }

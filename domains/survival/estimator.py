@@ -72,8 +72,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
     batch_size : int, optional
         Rows of a training step (256; paper 64).
     max_steps : int, optional
-        Training steps at most (3000; paper: by epochs). With 0 the networks learn nothing and everybody gets
-        the cohort's curve.
+        Training steps at most (3000; paper: by epochs). With 0 the networks of the default recipe learn
+        nothing and everybody gets the cohort's curve.
     max_epochs : int, optional
         Passes over the data at most (no limit; paper 1000).
     patience : int, optional

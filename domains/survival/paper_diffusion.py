@@ -155,12 +155,12 @@ class PaperDiffusion:
         epoch = -(-n_rows // min(settings.batch_size, n_rows))
         steps = settings.steps(n_rows)
         return TrainingOptions(
-            max_steps=max(steps, 1),
+            max_steps=steps,
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
             evaluate_every=epoch,
-            evaluate_from=min(_UNVALIDATED_EPOCHS * epoch, max(steps - 1, 0)),
+            evaluate_from=min(_UNVALIDATED_EPOCHS * epoch, steps - 1),
             patience=settings.patience,
             gradient_clip=1.0,
         )

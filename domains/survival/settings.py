@@ -44,6 +44,10 @@ class Settings:
                      open_high=True)  # fmt: skip
         if self.recipe == "paper" and self.n_members != 1:
             raise ValueError(f"recipe='paper' is a single network: n_members must be 1, got {self.n_members}")
+        if self.recipe == "paper" and self.max_steps == 0:
+            raise ValueError(
+                "recipe='paper' predicts nothing without training: max_steps must be >= 1, got 0"
+            )
 
     def steps(self, n_rows: int) -> int:
         """Return the largest number of training steps for a data set of so many rows."""
