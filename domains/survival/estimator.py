@@ -228,7 +228,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         weights = check_sample_weight(sample_weight, len(frame))
         kept = weights > 0.0
         frame, target, weights = frame[kept], _rows_of(target, kept), weights[kept]
-        _check_learnable(target, self.censoring)
+        _check_learnable(target)
         self.seed_ = self._new_seed()
         if self.calibrate is None:
             return self._fit_rows(settings, frame, target, weights)
@@ -249,7 +249,6 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         self._settings_ = settings
         self._encoder_ = FeatureEncoder().fit(frame)
         self.unique_times_ = np.unique(target.time)
-        self._event_rate_ = float(np.average(target.event, weights=weights))
         self._model_: SurvivalModel = build_model(settings)
         histories = self._model_.fit(
             self._encoder_.transform(frame),
@@ -359,7 +358,6 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
             "settings": asdict(self._settings_),
             "encoder": self._encoder_.to_dict(),
             "unique_times": self.unique_times_,
-            "event_rate": self._event_rate_,
             "histories": {name: history.to_dict() for name, history in self.histories_.items()},
             "conformal": None if self._conformal_ is None else self._conformal_.to_dict(),
         }
@@ -368,7 +366,6 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         self._settings_ = Settings(**values["settings"])
         self._encoder_ = FeatureEncoder.from_dict(values["encoder"])
         self.unique_times_ = np.asarray(values["unique_times"], dtype=np.float64)
-        self._event_rate_ = float(values["event_rate"])
         conformal = values["conformal"]
         self.histories_ = {k: TrainingHistory.from_dict(v) for k, v in values["histories"].items()}
         self._conformal_ = None if conformal is None else ConformalBound.from_dict(conformal)
@@ -388,7 +385,7 @@ def _rows_of(target: SurvivalTarget, rows: NDArray[Any]) -> SurvivalTarget:
     return SurvivalTarget(target.time[rows], target.event[rows])
 
 
-def _check_learnable(target: SurvivalTarget, censoring: str) -> None:
+def _check_learnable(target: SurvivalTarget) -> None:
     if len(target) < _FEWEST_ROWS:
         raise ValueError(
             f"at least {_FEWEST_ROWS} rows of positive weight are needed, got n_samples = {len(target)}"
