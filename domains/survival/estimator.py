@@ -29,6 +29,7 @@ from .features import FeatureEncoder
 from .models import SurvivalModel, build_model
 from .predictions import SurvivalPredictions
 from .settings import Settings, resolve_settings
+from .tail import shape_times, weibull_shape
 from .targets import SurvivalTarget, read_survival_data, survival_target
 
 __all__ = ["SDPMSurvival"]
@@ -36,8 +37,9 @@ __all__ = ["SDPMSurvival"]
 Floats = NDArray[np.float64]
 _Result = TypeVar("_Result")
 
-_INITIAL, _PANEL, _STEPS, _CALIBRATION = range(4)  # numbers of the private random streams
+_INITIAL, _PANEL, _STEPS, _CALIBRATION, _TAIL = range(5)  # numbers of the private random streams
 _FEWEST_ROWS = 5
+_TAIL_ROWS = 256  # training rows from which the shape of the tail is learned
 _OUTSIDE = 0.01  # share of generated times beyond the follow-up that is worth a warning
 
 
@@ -258,9 +260,22 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
             self._generator(_INITIAL),
             self._train,
         )
-        self._conformal_: ConformalBound | None = None
         self.histories_ = histories
+        self._conformal_: ConformalBound | None = None
+        self._tail_shape_: float | None = None
+        if self._model_.stays_in_range:
+            self._tail_shape_ = self._learn_tail_shape(frame, target)
         return self
+
+    def _learn_tail_shape(self, frame: pd.DataFrame, target: SurvivalTarget) -> float:
+        """Return the Weibull shape by which curves go on beyond the follow-up."""
+        order = torch.randperm(len(frame), generator=self._generator(_TAIL))
+        rows = order[:_TAIL_ROWS].numpy()
+        times = shape_times(target.time[target.event])
+        hazards = self._over_chunks(
+            frame.iloc[rows], lambda draws, _: draws.curves().cumulative_hazard_at(times)
+        )
+        return weibull_shape(times, np.concatenate(hazards))
 
     def _checked_settings(self) -> Settings:
         check_choice("censoring", self.censoring, ("required", "none"))
@@ -359,6 +374,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
             "encoder": self._encoder_.to_dict(),
             "unique_times": self.unique_times_,
             "histories": {name: history.to_dict() for name, history in self.histories_.items()},
+            "tail_shape": self._tail_shape_,
             "conformal": None if self._conformal_ is None else self._conformal_.to_dict(),
         }
 
@@ -366,7 +382,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         self._settings_ = Settings(**values["settings"])
         self._encoder_ = FeatureEncoder.from_dict(values["encoder"])
         self.unique_times_ = np.asarray(values["unique_times"], dtype=np.float64)
-        conformal = values["conformal"]
+        conformal, tail_shape = values["conformal"], values["tail_shape"]
+        self._tail_shape_ = None if tail_shape is None else float(tail_shape)
         self.histories_ = {k: TrainingHistory.from_dict(v) for k, v in values["histories"].items()}
         self._conformal_ = None if conformal is None else ConformalBound.from_dict(conformal)
         self._model_ = build_model(self._settings_)

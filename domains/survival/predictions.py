@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
@@ -16,6 +17,7 @@ from .draws import Draws
 from .kaplan_meier import KaplanMeierCurves
 from .metrics import harrell_concordance
 from .step_functions import step_functions
+from .tail import continue_hazard, continue_survival
 from .targets import survival_target
 
 __all__ = ["SurvivalPredictions"]
@@ -24,6 +26,8 @@ Floats = NDArray[np.float64]
 Functions = NDArray[np.object_]
 Quantity = Literal["event", "censoring"]
 
+_FAR = 1.1  # times the longest training time: held-out patients may be followed a little longer
+
 
 class SurvivalPredictions:
     """Prediction methods, for an estimator that can draw (``_over_chunks``)."""
@@ -31,6 +35,7 @@ class SurvivalPredictions:
     unique_times_: Floats
     censoring: Literal["required", "none"]
     _conformal_: ConformalBound | None
+    _tail_shape_: float | None
     _over_chunks: Callable[..., list[Any]]
 
     # ---------------------------------------------------------------- curves
@@ -80,7 +85,8 @@ class SurvivalPredictions:
             Return values at `times` instead of step functions.
         times : array-like of shape (n_times,), optional
             Where the curves may step, or are evaluated; the distinct training times by default. Beyond the
-            last draw a curve stays at its last value.
+            longest training time curves are continued by a Weibull hazard
+            (`sciffusion.domains.survival.tail`), with a warning if it is more than a tenth beyond.
         n_draws : int, optional
             Draws behind each curve.
 
@@ -89,7 +95,7 @@ class SurvivalPredictions:
         ndarray of `StepFunction` of shape (n,), or ndarray of float of shape (n, n_times)
             Step functions as scikit-survival's metrics know them, or values.
         """
-        values = self._curve_values(X, "event", times, n_draws, KaplanMeierCurves.survival_at)
+        values = self._event_curve_values(X, times, n_draws, KaplanMeierCurves.survival_at, continue_survival)
         return values if return_array else self._functions(values, times, 1.0)
 
     def predict_cumulative_hazard_function(
@@ -104,7 +110,9 @@ class SurvivalPredictions:
 
         Parameters and result are those of `predict_survival_function`.
         """
-        values = self._curve_values(X, "event", times, n_draws, KaplanMeierCurves.cumulative_hazard_at)
+        values = self._event_curve_values(
+            X, times, n_draws, KaplanMeierCurves.cumulative_hazard_at, continue_hazard
+        )
         return values if return_array else self._functions(values, times, 0.0)
 
     def predict_censoring_survival_function(
@@ -117,7 +125,8 @@ class SurvivalPredictions:
     ) -> Any:
         """Return the survival curves G(t | x) = P(C > t) of the censoring time, from the same draws.
 
-        Parameters and result are those of `predict_survival_function`.
+        Parameters and result are those of `predict_survival_function`, but beyond the last draw a curve stays
+        at its last value.
         """
         values = self._curve_values(X, "censoring", times, n_draws, KaplanMeierCurves.survival_at)
         return values if return_array else self._functions(values, times, 1.0)
@@ -253,8 +262,9 @@ class SurvivalPredictions:
         """
         check_number("a", a, low=0.0)
         check_number("b", b, low=float(a), open_low=True)
-        survival = self._curve_values(X, "event", [a, b], n_draws, KaplanMeierCurves.survival_at)
-        return survival[:, 0] - survival[:, 1]
+        survival = self.predict_survival_function(X, return_array=True, times=[a, b], n_draws=n_draws)
+        probability: Floats = survival[:, 0] - survival[:, 1]
+        return probability
 
     # ---------------------------------------------------------------- draws
 
@@ -410,6 +420,29 @@ class SurvivalPredictions:
         self._longest_time()
         points = self.unique_times_ if times is None else _checked_times(times)
         return self._from_curves(X, n_draws, lambda curves, rows: read(curves, points), of)
+
+    def _event_curve_values(
+        self,
+        X: Any,
+        times: ArrayLike | None,
+        n_draws: int | None,
+        read: Callable[[KaplanMeierCurves, ArrayLike], Floats],
+        continued: Callable[[Floats, Floats, Floats, float, float], Floats],
+    ) -> Floats:
+        """Return values of curves of the event, continued beyond the longest training time."""
+        last = float(self._longest_time())
+        points = None if times is None else _checked_times(times)
+        if points is None or self._tail_shape_ is None or points.max() <= last or last == 0.0:
+            return self._curve_values(X, "event", points, n_draws, read)
+        if points.max() > _FAR * last:
+            warnings.warn(
+                f"times up to {points.max():g} were asked for, and the longest training time is {last:g}: "
+                "curves are continued beyond it by a Weibull hazard, which no observation supports",
+                UserWarning,
+                stacklevel=3,
+            )
+        values = self._curve_values(X, "event", np.append(points, last), n_draws, read)
+        return continued(values[:, :-1], values[:, -1:], points, last, self._tail_shape_)
 
     def _functions(self, values: Floats, times: ArrayLike | None, before: float) -> Functions:
         points = self.unique_times_ if times is None else _checked_times(times)

@@ -189,7 +189,10 @@ def survival_at_own_time(
     for start in range(0, len(times), _ROWS_AT_ONCE):
         rows = slice(start, min(start + _ROWS_AT_ONCE, len(times)))
         distinct, place = np.unique(times[rows], return_inverse=True)
-        table = survival(rows, distinct)
+        with warnings.catch_warnings():
+            # A held-out row may be followed longer than any training row.
+            warnings.filterwarnings("ignore", message=".*continued beyond it", category=UserWarning)
+            table = survival(rows, distinct)
         own[rows] = np.take_along_axis(table, place.reshape(-1, 1), axis=1)[:, 0]
     return own
 
