@@ -143,6 +143,7 @@ class RankDiffusion:
             evaluate_every=_EVALUATE_EVERY,
             patience=settings.patience,
             gradient_clip=None,
+            threads=1,
         )
 
     def _build(self, n_features: int, generator: torch.Generator) -> None:

@@ -112,6 +112,8 @@ def fit_network(
     home = next(network.parameters()).device
     identity = "" if checkpoint is None else plan.identity(network, device)
     with preserved_torch_state(device, derived_seed(seed, _GLOBAL)):
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
         _import_lightning()
         try:
             return _run(network, plan, identity, settings)

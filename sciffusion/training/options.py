@@ -61,6 +61,10 @@ class TrainingOptions:
         early, but the best weights are still the ones kept.
     gradient_clip : float > 0, optional
         Largest norm of the gradient, for each member of an ensemble by itself.
+    threads : int >= 1, optional
+        Threads of torch during the fit; None leaves the caller's number. Networks whose operations take
+        microseconds train fastest with 1: several threads mostly wait for each other, the more so on a busy
+        machine.
 
     Raises
     ------
@@ -81,6 +85,7 @@ class TrainingOptions:
     evaluate_from: int = 0
     patience: int | None = 10
     gradient_clip: float | None = 1.0
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_size", "evaluate_every"):
@@ -91,8 +96,9 @@ class TrainingOptions:
             raise ValueError(
                 f"evaluate_from must not exceed max_steps={self.max_steps}, got {self.evaluate_from}"
             )
-        if self.patience is not None:
-            _check_integer("patience", self.patience, low=1)
+        for name in ("patience", "threads"):
+            if getattr(self, name) is not None:
+                _check_integer(name, getattr(self, name), low=1)
         _check_real("learning_rate", self.learning_rate, "> 0", lambda v: v > 0)
         _check_real("weight_decay", self.weight_decay, ">= 0", lambda v: v >= 0)
         if self.gradient_clip is not None:
