@@ -61,10 +61,22 @@ class ConformalBound:
 
     @staticmethod
     def choose_horizon(target: SurvivalTarget) -> float:
-        """Return the last time to which a quarter of the rows would be followed if nobody had an event."""
+        """Return the last time to which a quarter of the rows would be followed if nobody had an event.
+
+        Raises
+        ------
+        ValueError
+            If that is time 0.
+        """
         curve = kaplan_meier_curves(target.time[None], target.event[None], of="censoring")
         followed = target.time[censoring_survival_at(curve, target.time[None])[0] >= _FOLLOWED]
-        return float(followed.max())
+        horizon = float(followed.max())
+        if horizon <= 0.0:
+            raise ValueError(
+                "calibrate='conformal' cannot be used with this target: fewer than a quarter of the rows "
+                "would be followed beyond time 0, so no bound above 0 can be calibrated"
+            )
+        return horizon
 
     @classmethod
     def learn(cls, horizon: float, target: SurvivalTarget, curves_at: CurvesAt) -> ConformalBound:

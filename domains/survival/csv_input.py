@@ -24,6 +24,7 @@ _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>"
 _BOOLEAN = {"true": 1.0, "false": 0.0}
 _EVENT = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _SHOWN = 5
+_MOST_CODES = 10  # distinct numbers; a column with more holds measurements
 
 
 def read_table(path: Path, separator: str = ",") -> pd.DataFrame:
@@ -152,7 +153,8 @@ def covariates(table: pd.DataFrame, categorical: Sequence[str] = ()) -> pd.DataF
     Raises
     ------
     ValueError
-        If there is no column, or a column named categorical is not there.
+        If there is no column, a column named categorical is not there, or a column of numbers holds text in
+        a few cells.
     """
     find_columns(table, categorical, "--categorical")
     if table.shape[1] == 0:
@@ -160,6 +162,8 @@ def covariates(table: pd.DataFrame, categorical: Sequence[str] = ()) -> pd.DataF
     columns = {}
     for name in table.columns:
         numbers = None if name in categorical else _as_numbers(table[name])
+        if numbers is None and name not in categorical:
+            _refuse_stray_text(table[name], name)
         columns[name] = table[name].astype("category") if numbers is None else numbers
     return pd.DataFrame(columns, index=table.index)
 
@@ -242,6 +246,17 @@ def _events(column: pd.Series[str], name: str, event_values: Sequence[str]) -> N
             f"found {shown}; recode it, or say with --event-value which value means the event"
         )
     return flags.to_numpy(dtype=np.bool_)
+
+
+def _refuse_stray_text(column: pd.Series[str], name: str) -> None:
+    """Refuse a column of measurements that a typing error would turn into one of categories."""
+    present = column.dropna()
+    numbers = pd.to_numeric(present, errors="coerce").dropna()
+    if len(numbers) > len(present) / 2 and numbers.nunique() > _MOST_CODES:
+        try:
+            _numbers(column, f"the column {name!r}")
+        except ValueError as error:
+            raise ValueError(f"{error}; correct them, or name the column in --categorical") from None
 
 
 def _as_numbers(column: pd.Series[str]) -> pd.Series[float] | None:

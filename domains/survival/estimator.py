@@ -25,7 +25,7 @@ from sciffusion.training import TrainingHistory
 
 from .conformal_bound import ConformalBound
 from .draws import Draws
-from .features import FeatureEncoder
+from .features import FeatureEncoder, infinite_columns
 from .models import SurvivalModel, build_model
 from .predictions import SurvivalPredictions
 from .settings import Settings, resolve_settings
@@ -39,6 +39,7 @@ _Result = TypeVar("_Result")
 
 _INITIAL, _PANEL, _STEPS, _CALIBRATION, _TAIL = range(5)  # numbers of the private random streams
 _FEWEST_ROWS = 5
+_RISK_TIMES = 100  # quantiles of the event times at which the risk is read off
 _TAIL_ROWS = 256  # training rows from which the shape of the tail is learned
 _OUTSIDE = 0.01  # share of generated times beyond the follow-up that is worth a warning
 
@@ -229,17 +230,19 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         target = survival_target(target, n_rows=len(frame))
         weights = check_sample_weight(sample_weight, len(frame))
         kept = weights > 0.0
-        frame, target, weights = frame[kept], _rows_of(target, kept), weights[kept]
+        # In units of the largest weight, sums of weights do not overflow.
+        frame, target, weights = frame[kept], _rows_of(target, kept), weights[kept] / weights.max()
         _check_learnable(target)
         self.seed_ = self._new_seed()
         if self.calibrate is None:
             return self._fit_rows(settings, frame, target, weights)
         proper, calibration = ConformalBound.split(target.event, self._generator(_CALIBRATION))
         training = _rows_of(target, proper)
+        horizon = ConformalBound.choose_horizon(training)
         self._fit_rows(settings, frame.iloc[proper], training, weights[proper])
         rows = frame.iloc[calibration]
         self._conformal_ = ConformalBound.learn(
-            ConformalBound.choose_horizon(training),
+            horizon,
             _rows_of(target, calibration),
             lambda times: self._survival_and_follow_up(rows, times),
         )
@@ -263,7 +266,10 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         self.histories_ = histories
         self._conformal_: ConformalBound | None = None
         self._tail_shape_: float | None = None
-        if self._model_.stays_in_range:
+        self._risk_times_: Floats | None = None
+        if settings.recipe == "default":
+            shares = (np.arange(_RISK_TIMES) + 0.5) / _RISK_TIMES
+            self._risk_times_ = np.quantile(target.time[target.event], shares, method="inverted_cdf")
             self._tail_shape_ = self._learn_tail_shape(frame, target)
         return self
 
@@ -281,6 +287,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         check_choice("censoring", self.censoring, ("required", "none"))
         if self.calibrate is not None:
             check_choice("calibrate", self.calibrate, ("conformal",))
+        if self.n_jobs is not None and check_integer("n_jobs", self.n_jobs) == 0:
+            raise ValueError("n_jobs must be a number of workers, or -1 for one a core, got 0")
         names = set(Settings.__dataclass_fields__) - {"recipe"}
         return resolve_settings(self.recipe, {name: getattr(self, name) for name in names})
 
@@ -293,12 +301,9 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
             frame = X
         else:
             frame = pd.DataFrame(validate_data(self, X, reset=reset, ensure_all_finite="allow-nan"))
-        numbers = frame.select_dtypes("number")
-        infinite = numbers.columns[np.isinf(numbers.to_numpy(np.float64, na_value=np.nan)).any(axis=0)]
-        if len(infinite):
-            raise ValueError(
-                f"Input X contains infinity in the columns {list(infinite)[:5]}; only NaN is allowed"
-            )
+        infinite = infinite_columns(frame)
+        if infinite:
+            raise ValueError(f"Input X contains infinity in the columns {infinite[:5]}; only NaN is allowed")
         return frame
 
     # ---------------------------------------------------------------- drawing
@@ -375,6 +380,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
             "unique_times": self.unique_times_,
             "histories": {name: history.to_dict() for name, history in self.histories_.items()},
             "tail_shape": self._tail_shape_,
+            "risk_times": self._risk_times_,
             "conformal": None if self._conformal_ is None else self._conformal_.to_dict(),
         }
 
@@ -384,6 +390,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         self.unique_times_ = np.asarray(values["unique_times"], dtype=np.float64)
         conformal, tail_shape = values["conformal"], values["tail_shape"]
         self._tail_shape_ = None if tail_shape is None else float(tail_shape)
+        risk_times = values["risk_times"]
+        self._risk_times_ = None if risk_times is None else np.asarray(risk_times, dtype=np.float64)
         self.histories_ = {k: TrainingHistory.from_dict(v) for k, v in values["histories"].items()}
         self._conformal_ = None if conformal is None else ConformalBound.from_dict(conformal)
         self._model_ = build_model(self._settings_)

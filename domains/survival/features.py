@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["FeatureEncoder"]
+__all__ = ["FeatureEncoder", "infinite_columns"]
 
 _CLIP = 6.0
 _SMALLEST_STD = 1e-8
@@ -91,6 +91,19 @@ def _texts(values: pd.Series[Any]) -> pd.Series[Any]:
 
 def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value)
+
+
+def infinite_columns(X: pd.DataFrame) -> list[str]:
+    """Return the names of the columns that hold an infinite number."""
+    return [str(X.columns[place]) for place in range(X.shape[1]) if _holds_infinity(X.iloc[:, place])]
+
+
+def _holds_infinity(values: pd.Series[Any]) -> bool:
+    if pd.api.types.is_object_dtype(values.dtype):
+        return bool(values.isin([np.inf, -np.inf]).any())
+    return pd.api.types.is_float_dtype(values.dtype) and bool(
+        np.isinf(values.to_numpy(np.float64, na_value=np.nan)).any()
+    )
 
 
 class FeatureEncoder:

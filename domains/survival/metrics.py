@@ -35,6 +35,8 @@ from scipy.integrate import trapezoid
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.pipeline import Pipeline
 
+from sciffusion.estimators.validation import check_sample_weight
+
 from .kaplan_meier import KaplanMeierCurves, kaplan_meier_curves
 from .targets import SurvivalTarget, survival_target
 
@@ -59,7 +61,8 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 _PAIRS_AT_ONCE = 4_000_000
-# Risks closer than this are tied, as in scikit-survival.
+# Risks closer than this are tied, as in scikit-survival; closer than this share of the largest, if all of
+# them are small, so that risks in the unit of the times are told apart in every unit.
 _RISK_TOLERANCE = 1e-8
 
 
@@ -81,9 +84,7 @@ def harrell_concordance(y: Any, risk: ArrayLike, *, sample_weight: ArrayLike | N
         Share in [0, 1]; .5 for uninformative risks. NaN with a warning if no pair is comparable.
     """
     target = survival_target(y)
-    weight = (
-        np.ones(len(target)) if sample_weight is None else _vector(sample_weight, "sample_weight", target)
-    )
+    weight = check_sample_weight(sample_weight, len(target))
     return _concordance(target, _vector(risk, "risk", target), weight * target.event, weight)
 
 
@@ -372,13 +373,14 @@ def _concordance(
     """Weight the pair (i, j) by case_weight[i] * other_weight[j]; cases are events with weight > 0."""
     cases = np.flatnonzero(target.event & (case_weight > 0))
     concordant = total = 0.0
+    tolerance = _tolerance(risk)
     step = max(1, _PAIRS_AT_ONCE // len(target))
     for start in range(0, len(cases), step):
         i = cases[start : start + step, None]
         later = (target.time > target.time[i]) | ((target.time == target.time[i]) & ~target.event)
         weight = case_weight[i] * (later * other_weight)
         difference = risk[i] - risk
-        won = (difference > _RISK_TOLERANCE) + 0.5 * (np.abs(difference) <= _RISK_TOLERANCE)
+        won = (difference > tolerance) + 0.5 * (np.abs(difference) <= tolerance)
         concordant += float(np.sum(weight * won))
         total += float(np.sum(weight))
     if total == 0:
@@ -390,12 +392,16 @@ def _concordance(
 def _auc_at(test: SurvivalTarget, risk: FloatArray, weight: FloatArray, time: float) -> float:
     case = (test.time <= time) & test.event
     controls = np.sort(risk[test.time > time])
-    case_weight = weight[case]
+    case_weight, tolerance = weight[case], _tolerance(risk)
     if not len(controls) or not case.any():
         return float("nan")
-    below = np.searchsorted(controls, risk[case] - _RISK_TOLERANCE, side="left")
-    up_to = np.searchsorted(controls, risk[case] + _RISK_TOLERANCE, side="right")
+    below = np.searchsorted(controls, risk[case] - tolerance, side="left")
+    up_to = np.searchsorted(controls, risk[case] + tolerance, side="right")
     return float(case_weight @ (below + up_to) / (2.0 * len(controls) * case_weight.sum()))
+
+
+def _tolerance(risk: FloatArray) -> float:
+    return _RISK_TOLERANCE * min(1.0, float(np.abs(risk).max()))
 
 
 def _within_follow_up(test: SurvivalTarget, grid: FloatArray) -> NDArray[np.bool_]:

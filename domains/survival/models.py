@@ -23,7 +23,6 @@ class SurvivalModel(Protocol):
     """A recipe's model: what learns p(time, event | covariates) and draws from it."""
 
     noise_dim: int
-    stays_in_range: bool
     fewest_draws: int
 
     def fit(

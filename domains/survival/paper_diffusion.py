@@ -111,7 +111,6 @@ class PaperDiffusion:
     """
 
     noise_dim = 2
-    stays_in_range = False  # whether generated times never exceed the longest training time
     fewest_draws = 1
 
     transform: LogTransform

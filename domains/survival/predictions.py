@@ -36,6 +36,7 @@ class SurvivalPredictions:
     censoring: Literal["required", "none"]
     _conformal_: ConformalBound | None
     _tail_shape_: float | None
+    _risk_times_: Floats | None
     _over_chunks: Callable[..., list[Any]]
 
     # ---------------------------------------------------------------- curves
@@ -43,7 +44,10 @@ class SurvivalPredictions:
     def predict(self, X: Any, *, n_draws: int | None = None) -> Floats:
         """Return a risk score: higher means an earlier event.
 
-        It is minus the restricted mean survival time up to the longest training time.
+        In the default recipe it is the probability that the patient's event comes no later than that of a
+        random training patient who had one: the mean of 1 - S(t | x) over the event times of the training
+        data. Unlike a restricted mean it does not hang on how the curves end where few were followed. The
+        paper's recipe has the published score, minus the restricted mean up to the longest training time.
 
         Parameters
         ----------
@@ -55,9 +59,15 @@ class SurvivalPredictions:
         Returns
         -------
         ndarray of shape (n,)
-            Scores <= 0, in the unit of the training times.
+            Scores in [0, 1]; in the paper's recipe <= 0, in the unit of the training times.
         """
-        return -self.predict_rmst(X, n_draws=n_draws)
+        self._longest_time()
+        if self._risk_times_ is None:
+            return -self.predict_rmst(X, n_draws=n_draws)
+        times = self._risk_times_
+        return self._from_curves(
+            X, n_draws, lambda curves, rows: 1.0 - curves.survival_at(times).mean(axis=1)
+        )
 
     @overload
     def predict_survival_function(
@@ -330,7 +340,7 @@ class SurvivalPredictions:
         """
         check_integer("n_samples", n_samples, low=1)
         seed = integer_seed(random_state)
-        start = None if given is None else np.asarray(given, dtype=np.float64)
+        start = None if given is None else _as_times("given", given)
         if start is not None and not (np.isfinite(start).all() and (start >= 0.0).all()):
             raise ValueError("given must hold finite times >= 0, in the unit of the training times")
 
@@ -450,8 +460,15 @@ class SurvivalPredictions:
         return step_functions(ascending, values[:, first], before=before)
 
 
+def _as_times(name: str, values: ArrayLike) -> Floats:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers, got {values!r:.80}") from error
+
+
 def _checked_times(times: ArrayLike) -> Floats:
-    points = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    points = np.atleast_1d(_as_times("times", times))
     if points.ndim != 1 or points.size == 0 or not np.isfinite(points).all() or (points < 0.0).any():
         raise ValueError("times must be a list of finite times >= 0, in the unit of the training times")
     return points

@@ -76,7 +76,6 @@ class RankDiffusion:
     """
 
     noise_dim = 1
-    stays_in_range = True  # whether generated times never exceed the longest training time
     fewest_draws = 2  # of a member, for a curve: one event and one censored
 
     transforms: dict[str, RankTransform]

@@ -35,6 +35,8 @@ _REMEDY = (
     "or fit(frame, duration_col=..., event_col=...)"
 )
 
+_CALENDAR = ("datetime64", "datetime", "date", "timedelta64", "timedelta", "period")
+
 
 @dataclass(frozen=True)
 class SurvivalTarget:
@@ -265,6 +267,10 @@ def _numbers(values: Any, name: str) -> FloatArray:
     column = column_or_1d(values, warn=True)
     if np.iscomplexobj(column):
         raise ValueError(f"{name} must be real. Complex data not supported")
+    found = pd.api.types.infer_dtype(column, skipna=True)
+    if found in _CALENDAR:
+        # pandas would turn them into nanoseconds.
+        raise ValueError(f"{name} must be numeric, got {found}; give durations as numbers, such as days")
     try:
         # pandas' missing value has no float of its own.
         numbers = pd.to_numeric(pd.Series(column), errors="raise")

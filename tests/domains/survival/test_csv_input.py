@@ -159,3 +159,13 @@ def test_identifiers_are_warned_of_and_measurements_are_not() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_identifiers(pd.DataFrame({"age": numbers, "marker_id": numbers + 0.5}))
+
+
+def test_a_typing_error_does_not_make_categories_of_measurements(tmp_path: Path) -> None:
+    rows = "".join(f"{age},{stage}\n" for age, stage in zip([*range(40, 60), "6o"], "12x" * 7, strict=True))
+    table = table_of(tmp_path, "age,stage\n" + rows)
+    with pytest.raises(ValueError, match=r"'age' must hold numbers, found '6o' in line 22; .*--categorical"):
+        covariates(table)
+    X = covariates(table, ["age"])
+    assert len(X["age"].cat.categories) == 21
+    assert X["stage"].cat.categories.tolist() == ["1", "2", "x"]  # few distinct numbers are codes

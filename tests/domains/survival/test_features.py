@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sciffusion.domains.survival.features import FeatureEncoder
+from sciffusion.domains.survival.features import FeatureEncoder, infinite_columns
 
 
 def _encode(frame: pd.DataFrame) -> np.ndarray:
@@ -180,3 +180,18 @@ def test_an_encoder_survives_json() -> None:
     back = FeatureEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
     assert_array_equal(back.transform(frame), encoder.transform(frame))
     assert back.n_outputs == encoder.n_outputs
+
+
+def test_infinite_numbers_are_found_in_columns_of_every_type() -> None:
+    values = [1.0, np.inf, 2.0]
+    frame = pd.DataFrame(
+        {
+            "float": values,
+            "object": pd.Series(values, dtype=object),
+            "nullable": pd.array([1.0, float("inf"), None], dtype="Float64"),
+            "text": ["inf", "-inf", "a"],
+            "whole": [1, 2, 3],
+            "missing": [1.0, np.nan, 2.0],
+        }
+    )
+    assert infinite_columns(frame) == ["float", "object", "nullable"]

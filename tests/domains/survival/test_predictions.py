@@ -110,7 +110,6 @@ def test_the_risk_is_minus_the_restricted_mean(fitted: SDPMSurvival, few: Any, c
         edges = np.unique(np.clip(np.append(fitted.unique_times_, [0.0, horizon]), 0.0, horizon))
         areas = [np.sum(np.diff(edges) * curve(edges[:-1])) for curve in curves]
         assert_allclose(fitted.predict_rmst(few, tau), areas, rtol=1e-12)
-    assert_array_equal(fitted.predict(few), -fitted.predict_rmst(few))
 
 
 def test_quantiles_are_where_the_curve_falls_to_their_level(
@@ -293,3 +292,24 @@ def test_arguments_out_of_range_are_named(
 def test_counts_must_be_integers(fitted: SDPMSurvival, few: Any, arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="n_samples"):
         fitted.sample(few, **arguments)
+
+
+def test_the_risk_is_the_mean_probability_of_an_event_by_the_training_event_times(
+    fitted: SDPMSurvival, study: Any, few: Any
+) -> None:
+    shares = (np.arange(100) + 0.5) / 100
+    times = np.quantile(np.asarray(study.T)[np.asarray(study.E) > 0], shares, method="inverted_cdf")
+    survival = np.stack([[curve(t) for t in times] for curve in fitted.predict_survival_function(few)])
+    assert_allclose(fitted.predict(few), 1.0 - survival.mean(axis=1), atol=1e-12)
+
+
+def test_the_risk_does_not_hang_on_one_patient_who_was_followed_very_long() -> None:
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(200, 1))
+    T = generator.exponential(np.exp(-X[:, 0]))
+    E = generator.uniform(size=200) < 0.6
+    T[0], E[0] = 1000.0, False
+    model = SDPMSurvival(random_state=0, max_steps=60).fit(X, T, E)
+    times = np.quantile(T[E], [0.25, 0.5, 0.75])
+    middle = model.predict_survival_function(X, times=times, return_array=True).mean(axis=1)
+    assert np.corrcoef(model.predict(X), middle)[0, 1] < -0.98

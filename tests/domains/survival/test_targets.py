@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,20 @@ def test_no_censoring_is_an_explicit_choice() -> None:
 def test_refuses_with_argument_rows_and_remedy(y: Any, E: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         survival_target(y, E)
+
+
+@pytest.mark.parametrize(
+    "T",
+    [
+        pd.date_range("2020-01-01", periods=5),
+        pd.Series(pd.date_range("2020-01-01", periods=5, tz="UTC")),
+        pd.to_timedelta(TIME, unit="D"),
+        [date(2020, 1, day) for day in range(1, 6)],
+    ],
+)
+def test_refuses_dates_which_would_be_read_as_nanoseconds(T: Any) -> None:
+    with pytest.raises(ValueError, match=r"T must be numeric, got .*give durations as numbers"):
+        survival_target(T, EVENT)
 
 
 def test_many_bad_rows_are_counted() -> None:
