@@ -63,8 +63,8 @@ plt.show()
 # Bounds that hold
 # ----------------
 #
-# With ``calibrate="conformal"`` part of the patients is kept back, and the lower bound of the survival time is
-# corrected by what they show.
+# With ``calibrate="conformal"`` part of the patients is kept back, and the lower bound of the survival time
+# is corrected by what they show.
 
 bounded = SDPMSurvival(random_state=0, calibrate="conformal").fit(X_train, y_train)
 plain, corrected = model.predict_lower_bound(three, 0.9), bounded.predict_lower_bound(three, 0.9)

@@ -5,7 +5,7 @@ r"""Do predicted survival probabilities come true? Checks on held-out rows under
   end up in [0, s], uniformly: bin [a, b) gets the length of its overlap with [0, s], divided by s. The
   chi-square statistic of the counts has bins - 1 degrees of freedom; censoring makes it conservative.
 - **KM-calibration**: the mean predicted curve against the Kaplan-Meier curve of the same rows.
-- **One-calibration** at a time t: rows grouped by predicted S(t|x), mean prediction against the group's
+- **One-calibration** at a time t: rows grouped by predicted S(t | x), mean prediction against the group's
   Kaplan-Meier value, :math:`\sum_g (\mathrm{KM}_g(t) - \bar S_g(t))^2 / \widehat{\mathrm{Var}}_g` with
   Greenwood's variance. On held-out rows nothing is fitted, so each group brings one degree of freedom.
 - **Event rate**: the generated share of events among (T, C) draws against the observed one.
@@ -102,7 +102,7 @@ class OneCalibration:
     time : float
         Time t of the check.
     predicted, observed : ndarray of shape (groups,)
-        Mean predicted S(t|x), and the group's Kaplan-Meier value; NaN where follow-up of the group ended in
+        Mean predicted S(t | x), and the group's Kaplan-Meier value; NaN where follow-up of the group ended in
         censoring before t. Such groups are left out of the statistic.
     counts : ndarray of shape (groups,)
         Rows in each group.
@@ -195,7 +195,7 @@ def km_calibration(survival: Any, y: Any, times: ArrayLike) -> KMCalibration:
     Parameters
     ----------
     survival : array-like of shape (n, n_times), or sequence of n step functions
-        Predicted S(t|x).
+        Predicted S(t | x).
     y : structured array, two-column frame or SurvivalTarget of n rows
         Observed target.
     times : array-like of shape (n_times,)
@@ -235,7 +235,7 @@ def one_calibration(survival_at_time: ArrayLike, y: Any, time: float, groups: in
     Parameters
     ----------
     survival_at_time : array-like of shape (n,)
-        Predicted S(time|x) of each row.
+        Predicted S(time | x) of each row.
     y : structured array, two-column frame or SurvivalTarget of n rows
         Observed target.
     time : float

@@ -294,8 +294,7 @@ def _predictions(
     levels: Sequence[float],
     lower_bound: float | None,
 ) -> dict[str, Any]:
-    restricted = estimator.predict_rmst(X)
-    columns: dict[str, Any] = {"risk": -restricted, "restricted_mean": restricted}
+    columns: dict[str, Any] = {"risk": estimator.predict(X), "restricted_mean": estimator.predict_rmst(X)}
     if levels:
         quantiles = estimator.predict_quantile(X, levels)
         columns |= {f"quantile_{level:g}": quantiles[:, place] for place, level in enumerate(levels)}

@@ -6,7 +6,7 @@ A lower bound L(x) with :math:`P(T \ge L(X)) \ge 1 - \alpha`, whatever the quali
 :math:`T' = \min(T, h)` with a fixed horizon h; since T >= T', a lower bound of T' is one of T. A row
 *resolves* if T' is known: it had its event (then C >= T), or was followed up to h (then C >= h). So
 
-.. math:: P(\text{resolved} \mid X = x, T' = t) = P(C \ge t \mid X = x) = G(t|x)
+.. math:: P(\text{resolved} \mid X = x, T' = t) = P(C \ge t \mid X = x) = G(t | x)
 
 when T and C are independent given X.
 
@@ -19,7 +19,7 @@ test weight :math:`w`, the threshold
 .. math:: a = \max\{u_k : \textstyle\sum_{i: u_i \ge u_k} w_i \ge (1 - \alpha)(\sum_i w_i + w)\}
 
 (minus infinity if there is none) satisfies :math:`P(u(X, T') \ge a) \ge 1 - \alpha`. The test row's weight
-1/G(T'|x) is not known, for T' is not; it is replaced by its upper bound 1/G(h|x), which only lowers a.
+1/G(T' | x) is not known, for T' is not; it is replaced by its upper bound 1/G(h | x), which only lowers a.
 
 **Guarantee.** Marginal coverage of at least 1 - alpha, in finite samples, over calibration and test rows
 together, if: these rows are independent and identically distributed, and none was used to fit the model, G
@@ -95,8 +95,8 @@ def calibrated_level(
 ) -> FloatArray:
     """Find the level at which the model's quantile is a lower bound with coverage 1 - alpha.
 
-    The score is the predicted distribution function at the truncated time, u = 1 - S(T'|x). The bound of a
-    test row is min(q, horizon), where q is the smallest time with 1 - S(q|x) >= level
+    The score is the predicted distribution function at the truncated time, u = 1 - S(T' | x). The bound of a
+    test row is min(q, horizon), where q is the smallest time with 1 - S(q | x) >= level
     (`KaplanMeierCurves.quantile` with one level a row).
 
     Parameters

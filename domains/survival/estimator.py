@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -31,6 +32,7 @@ from .predictions import SurvivalPredictions
 from .settings import Settings, resolve_settings
 from .tail import shape_times, weibull_shape
 from .targets import SurvivalTarget, read_survival_data, survival_target
+from .time_transform import RankTransform
 
 __all__ = ["SDPMSurvival"]
 
@@ -269,7 +271,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         self._risk_times_: Floats | None = None
         if settings.recipe == "default":
             shares = (np.arange(_RISK_TIMES) + 0.5) / _RISK_TIMES
-            self._risk_times_ = np.quantile(target.time[target.event], shares, method="inverted_cdf")
+            of_events = RankTransform.learn(target.time[target.event], weights[target.event])
+            self._risk_times_ = of_events.inverse(ndtri(shares))
             self._tail_shape_ = self._learn_tail_shape(frame, target)
         return self
 

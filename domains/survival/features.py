@@ -1,16 +1,16 @@
 r"""Covariates as a matrix of numbers: missing values, categories and scaling.
 
-========== =======================================================================================
-column      becomes
-========== =======================================================================================
-numeric     :math:`(x - \text{mean})/\text{std}`, clipped to 6 standard deviations; a missing value
-            becomes the mean, and if any was missing in training, a 0/1 indicator column is added
-boolean     the same, as 0 and 1
-categorical one 0/1 column a category with at least 5 training rows (one for two categories); a missing,
-            rare or unseen category is 0 in all of them, and if any was missing in training, an
-            indicator column is added
-constant    nothing: columns without variation in training are left out
-========== =======================================================================================
+===========  ======================================================================================
+column       becomes
+===========  ======================================================================================
+numeric      :math:`(x - \text{mean})/\text{std}`, clipped to 6 standard deviations; a missing value
+             becomes the mean, and if any was missing in training, a 0/1 indicator column is added
+boolean      the same, as 0 and 1
+categorical  one 0/1 column a category with at least 5 training rows (one for two categories); a
+             missing, rare or unseen category is 0 in all of them, and if any was missing in
+             training, an indicator column is added
+constant     nothing: columns without variation in training are left out
+===========  ======================================================================================
 
 Strings count as categories, and a column of Python objects as what all of its present values are.
 

@@ -127,7 +127,7 @@ def brier_score(y_train: Any, y_test: Any, survival: Any, times: ArrayLike) -> F
     y_train, y_test : structured array, two-column frame or SurvivalTarget
         Rows for the censoring distribution, and the n rows to be scored.
     survival : array-like of shape (n, n_times), or sequence of n step functions
-        Predicted S(t|x) of the test rows at ``times``.
+        Predicted S(t | x) of the test rows at ``times``.
     times : array-like of shape (n_times,)
         Strictly ascending times.
 
@@ -183,7 +183,7 @@ def cumulative_dynamic_auc(
     y_train, y_test : structured array, two-column frame or SurvivalTarget
         Rows for the censoring distribution, and the n rows to be scored.
     risk : array-like of shape (n,) or (n, n_times)
-        Predicted risk of the test rows, one for all times or one a time (for example 1 - S(t|x)).
+        Predicted risk of the test rows, one for all times or one a time (for example 1 - S(t | x)).
     times : array-like of shape (n_times,)
         Strictly ascending times.
 
