@@ -196,7 +196,13 @@ class DiffusionEstimator(BaseEstimator, ABC):  # type: ignore[misc, unused-ignor
         The parameters are those of `sciffusion.training.fit_network`; `stream` sets networks of one fit
         apart from each other, whose checkpoints are then ``<checkpoint>``, ``<checkpoint>.1``, ...
         """
-        checkpoint = self.checkpoint
+        checkpoint, options_given = self.checkpoint, self.trainer_options
+        if not (options_given is None or isinstance(options_given, Mapping)):
+            raise TypeError(
+                f"trainer_options must be a mapping of Trainer's keyword arguments, got {options_given!r:.80}"
+            )
+        if not (checkpoint is None or isinstance(checkpoint, str | os.PathLike)):
+            raise TypeError(f"checkpoint must be the path of a file, got {checkpoint!r:.80}")
         if checkpoint is not None and self.random_state is None:
             raise ValueError(
                 "checkpoint needs random_state to be an integer, got None: with another seed each time, a "
@@ -212,7 +218,7 @@ class DiffusionEstimator(BaseEstimator, ABC):  # type: ignore[misc, unused-ignor
             seed=derived_seed(self.seed_, _TRAINING, stream),
             held_out=held_out,
             device=resolve_device(self.device),
-            trainer_options=self.trainer_options,
+            trainer_options=options_given,
             checkpoint=checkpoint,
             description=f"{type(self).__name__} {description}",
             verbose=bool(self.verbose),

@@ -49,8 +49,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
         If the folder of `path` does not exist.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: create the folder {target.parent} first")
+    _require_folder(target)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -63,6 +62,11 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _require_folder(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: create the folder {target.parent} first")
 
 
 def _umask() -> int:
@@ -94,7 +98,10 @@ def read_checkpoint(path: str | os.PathLike[str], identity: str) -> dict[str, An
     ------
     CheckpointError
         If the file is no checkpoint, is damaged, or belongs to another fit.
+    FileNotFoundError
+        If the folder of `path` does not exist, so that no checkpoint could be written either.
     """
+    _require_folder(Path(path))
     if not Path(path).exists():
         return None
     remedy = "delete the file or give another `checkpoint` path to start afresh"
