@@ -119,12 +119,6 @@ class PathCoefficients:
         """Squared diffusion ``g^2 = 2 sigma (d_sigma - f sigma)`` of the forward equation (at ``t > 0``)."""
         return 2.0 * self.sigma * (self.d_sigma - self.drift * self.sigma)
 
-    def aligned_with(self, x: Tensor) -> PathCoefficients:
-        """Return the coefficients cast and reshaped so that they broadcast against ``x`` (see `align`)."""
-        return PathCoefficients(
-            align(self.alpha, x), align(self.sigma, x), align(self.d_alpha, x), align(self.d_sigma, x)
-        )
-
 
 class Path(ABC):
     """A Gaussian path ``x_t = alpha_t x_0 + sigma_t eps`` from data (t=0) to noise (t=1)."""
