@@ -104,7 +104,9 @@ def test_the_cumulative_hazard_sums_the_drops_of_the_curve(
         assert_allclose(hazard.y, np.cumsum(drops), atol=1e-9)
 
 
-def test_the_risk_is_minus_the_restricted_mean(fitted: SDPMSurvival, few: Any, curves: np.ndarray) -> None:
+def test_the_restricted_mean_is_the_area_under_the_curve(
+    fitted: SDPMSurvival, few: Any, curves: np.ndarray
+) -> None:
     for tau in (None, 6.3, 0.01):
         horizon = fitted.unique_times_[-1] if tau is None else tau
         edges = np.unique(np.clip(np.append(fitted.unique_times_, [0.0, horizon]), 0.0, horizon))
