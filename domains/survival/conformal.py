@@ -11,7 +11,7 @@ A lower bound L(x) with :math:`P(T \ge L(X)) \ge 1 - \alpha`, whatever the quali
 when T and C are independent given X.
 
 **Weights.** Resolved rows are therefore a sample of (X, T') with density proportional to the true one times
-G(T'|X), and weights 1/G(T'|X) undo that. This is weighted exchangeability with a known likelihood ratio
+G(T' | X), and weights 1/G(T' | X) undo that. This is weighted exchangeability with a known likelihood ratio
 (Tibshirani, Foygel Barber, Candes and Ramdas, arXiv 1904.06019, whose lemma allows weights that depend on
 the label). With scores :math:`u_i` (low = the row died early for its prediction), weights :math:`w_i` and
 test weight :math:`w`, the threshold

@@ -3,16 +3,16 @@ r"""Does the generator make cohorts like the observed one? Four checks, each wit
 One observation (T, E) is drawn for every row, so the generated cohort is as large as the observed one and
 has the same patients in it. Then
 
-==========================  =======================================  ===================  ==================
-check                      what is compared                       as expected          questionable
-==========================  =======================================  ===================  ==================
-event rate                 share of events, generated - observed  ``<= max(.05, 2s)``  ``<= max(.1, 3s)``
-cohort survival            largest gap of the Kaplan-Meier        ``<= max(.05, 3s)``  ``<= max(.1, 4s)``
+=========================  =====================================  ====================  ====================
+check                      what is compared                       as expected           questionable
+=========================  =====================================  ====================  ====================
+event rate                 share of events, generated - observed  ``<= max(.05, 2s)``   ``<= max(.1, 3s)``
+cohort survival            largest gap of the Kaplan-Meier        ``<= max(.05, 3s)``   ``<= max(.1, 4s)``
                            curves
-D-calibration              p-value of the predicted curves        ``>= .05``           ``>= .01``
-times beyond the observed  share of generated times later than    ``<= .01``           ``<= .05``
+D-calibration              p-value of the predicted curves        ``>= .05``            ``>= .01``
+times beyond the observed  share of generated times later than    ``<= .01``            ``<= .05``
                            any observed one
-==========================  =======================================  ===================  ==================
+=========================  =====================================  ====================  ====================
 
 and a failed check beyond that. s is the standard error of the difference, so that a small cohort is not
 blamed for chance; the report says when s rather than the fixed bound decided, since then a real difference
