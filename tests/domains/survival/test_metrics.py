@@ -66,6 +66,17 @@ def test_harrell_equals_scikit_survival_and_lifelines(seed: int) -> None:
     assert ours == pytest.approx(concordance_index(y["time"], -risk, y["event"]), abs=1e-13)
 
 
+def test_ranks_do_not_depend_on_the_unit_of_the_risk() -> None:
+    y, risk = cohort(0)
+    times = np.array([3.0, 6.0])
+    for unit in (1e-12, 1e12):
+        assert harrell_concordance(y, unit * risk) == pytest.approx(harrell_concordance(y, risk), abs=1e-13)
+        areas = [
+            cumulative_dynamic_auc(training_cohort(1), y, scale * risk, times)[0] for scale in (1.0, unit)
+        ]
+        np.testing.assert_allclose(areas[1], areas[0], atol=1e-13)
+
+
 def test_harrell_sample_weights_are_copies() -> None:
     y, risk = cohort(0)
     copies = np.random.default_rng(1).integers(0, 4, size=len(y))
