@@ -90,7 +90,8 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         Draws for a predicted curve, unless a method is told otherwise; rounded up to a multiple of
         `n_members` (256, half of them events; paper 2048).
     nfe : int, optional
-        Evaluations of the network to make a draw (8; paper 20).
+        Evaluations of the network to make a draw, unless a method is told otherwise (8; paper 20, which
+        belong to its training and cannot be changed afterwards).
     random_state : int, RandomState or None
         Makes fit and predictions reproducible.
     device : str, default "auto"
@@ -317,6 +318,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         reduce: Callable[[Draws, slice], _Result],
         *,
         n_draws: int | None = None,
+        nfe: int | None = None,
         random_state: Any = None,
         fresh: bool = False,
     ) -> list[_Result]:
@@ -328,6 +330,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
         check_is_fitted(self)
         settings = self._settings_
         count = settings.n_draws if n_draws is None else check_integer("n_draws", n_draws, low=1)
+        evaluations = settings.nfe if nfe is None else check_integer("nfe", nfe, low=1)
         features = self._encoder_.transform(self._frame(X, reset=False))
         fewest = 1 if fresh else self._model_.fewest_draws
         per_member = max(-(-count // settings.n_members), fewest)
@@ -345,7 +348,7 @@ class SDPMSurvival(SurvivalPredictions, DiffusionEstimator):
             else:
                 start, steps = self._panel(per_member), private_generator(seed, _STEPS)
             generate = self._model_.observe if fresh else self._model_.draw
-            draws = generate(features[rows], start, settings.nfe, device, steps)
+            draws = generate(features[rows], start, evaluations, device, steps)
             if fresh:
                 order = torch.randperm(draws.times.shape[1], generator=stream).numpy()[:count]
                 draws = Draws(draws.times[:, order], draws.events[:, order])

@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 Functions = NDArray[np.object_]
 Quantity = Literal["event", "censoring"]
 
+#: Draws behind each curve and network evaluations for a draw; None leaves the fitted model's own number.
+Effort = tuple[int | None, int | None]
+
 _FAR = 1.1  # times the longest training time: held-out patients may be followed a little longer
 
 
@@ -41,7 +44,7 @@ class SurvivalPredictions:
 
     # ---------------------------------------------------------------- curves
 
-    def predict(self, X: Any, *, n_draws: int | None = None) -> Floats:
+    def predict(self, X: Any, *, n_draws: int | None = None, nfe: int | None = None) -> Floats:
         """Return a risk score: higher means an earlier event.
 
         In the default recipe it is the probability that the patient's event comes no later than that of a
@@ -55,6 +58,8 @@ class SurvivalPredictions:
             Covariates.
         n_draws : int, optional
             Draws behind each curve.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
@@ -63,19 +68,31 @@ class SurvivalPredictions:
         """
         self._longest_time()
         if self._risk_times_ is None:
-            return -self.predict_rmst(X, n_draws=n_draws)
+            return -self.predict_rmst(X, n_draws=n_draws, nfe=nfe)
         times = self._risk_times_
         return self._from_curves(
-            X, n_draws, lambda curves, rows: 1.0 - curves.survival_at(times).mean(axis=1)
+            X, (n_draws, nfe), lambda curves, rows: 1.0 - curves.survival_at(times).mean(axis=1)
         )
 
     @overload
     def predict_survival_function(
-        self, X: Any, return_array: Literal[False] = False, *, times: None = None, n_draws: int | None = None
+        self,
+        X: Any,
+        return_array: Literal[False] = False,
+        *,
+        times: None = None,
+        n_draws: int | None = None,
+        nfe: int | None = None,
     ) -> Functions: ...
     @overload
     def predict_survival_function(
-        self, X: Any, return_array: bool = ..., *, times: ArrayLike | None = ..., n_draws: int | None = None
+        self,
+        X: Any,
+        return_array: bool = ...,
+        *,
+        times: ArrayLike | None = ...,
+        n_draws: int | None = None,
+        nfe: int | None = None,
     ) -> Any: ...
     def predict_survival_function(
         self,
@@ -84,6 +101,7 @@ class SurvivalPredictions:
         *,
         times: ArrayLike | None = None,
         n_draws: int | None = None,
+        nfe: int | None = None,
     ) -> Any:
         """Return the survival curves S(t | x) = P(T > t).
 
@@ -99,13 +117,17 @@ class SurvivalPredictions:
             (`sciffusion.domains.survival.tail`), with a warning if it is more than a tenth beyond.
         n_draws : int, optional
             Draws behind each curve.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
         ndarray of `StepFunction` of shape (n,), or ndarray of float of shape (n, n_times)
             Step functions as scikit-survival's metrics know them, or values.
         """
-        values = self._event_curve_values(X, times, n_draws, KaplanMeierCurves.survival_at, continue_survival)
+        values = self._event_curve_values(
+            X, times, (n_draws, nfe), KaplanMeierCurves.survival_at, continue_survival
+        )
         return values if return_array else self._functions(values, times, 1.0)
 
     def predict_cumulative_hazard_function(
@@ -115,13 +137,14 @@ class SurvivalPredictions:
         *,
         times: ArrayLike | None = None,
         n_draws: int | None = None,
+        nfe: int | None = None,
     ) -> Any:
         """Return the cumulative hazards H(t | x), by Nelson-Aalen on the draws.
 
         Parameters and result are those of `predict_survival_function`.
         """
         values = self._event_curve_values(
-            X, times, n_draws, KaplanMeierCurves.cumulative_hazard_at, continue_hazard
+            X, times, (n_draws, nfe), KaplanMeierCurves.cumulative_hazard_at, continue_hazard
         )
         return values if return_array else self._functions(values, times, 0.0)
 
@@ -132,18 +155,21 @@ class SurvivalPredictions:
         *,
         times: ArrayLike | None = None,
         n_draws: int | None = None,
+        nfe: int | None = None,
     ) -> Any:
         """Return the survival curves G(t | x) = P(C > t) of the censoring time, from the same draws.
 
         Parameters and result are those of `predict_survival_function`, but beyond the last draw a curve stays
         at its last value.
         """
-        values = self._curve_values(X, "censoring", times, n_draws, KaplanMeierCurves.survival_at)
+        values = self._curve_values(X, "censoring", times, (n_draws, nfe), KaplanMeierCurves.survival_at)
         return values if return_array else self._functions(values, times, 1.0)
 
     # ---------------------------------------------------------------- numbers
 
-    def predict_quantile(self, X: Any, levels: ArrayLike = 0.5, *, n_draws: int | None = None) -> Floats:
+    def predict_quantile(
+        self, X: Any, levels: ArrayLike = 0.5, *, n_draws: int | None = None, nfe: int | None = None
+    ) -> Floats:
         """Return quantiles of the survival time.
 
         Parameters
@@ -154,6 +180,8 @@ class SurvivalPredictions:
             Probabilities in (0, 1): the smallest t with P(T <= t) >= level.
         n_draws : int, optional
             Draws behind each curve.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
@@ -161,14 +189,16 @@ class SurvivalPredictions:
             Times; infinite where the curve does not fall far enough within the follow-up.
         """
         wanted = check_quantile_levels("levels", levels)
-        quantiles = self._from_curves(X, n_draws, lambda curves, rows: curves.quantile(wanted))
+        quantiles = self._from_curves(X, (n_draws, nfe), lambda curves, rows: curves.quantile(wanted))
         return quantiles[:, 0] if np.ndim(levels) == 0 else quantiles
 
-    def predict_median(self, X: Any, *, n_draws: int | None = None) -> Floats:
+    def predict_median(self, X: Any, *, n_draws: int | None = None, nfe: int | None = None) -> Floats:
         """Return the median survival time, shape (n,); infinite where the curve stays above one half."""
-        return self.predict_quantile(X, 0.5, n_draws=n_draws)
+        return self.predict_quantile(X, 0.5, n_draws=n_draws, nfe=nfe)
 
-    def predict_rmst(self, X: Any, tau: float | None = None, *, n_draws: int | None = None) -> Floats:
+    def predict_rmst(
+        self, X: Any, tau: float | None = None, *, n_draws: int | None = None, nfe: int | None = None
+    ) -> Floats:
         """Return the restricted mean survival time E[min(T, tau)].
 
         Parameters
@@ -179,6 +209,8 @@ class SurvivalPredictions:
             Horizon, > 0 and not beyond the longest training time, which is the default.
         n_draws : int, optional
             Draws behind each curve.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
@@ -192,9 +224,11 @@ class SurvivalPredictions:
                 f"tau must not lie beyond the longest training time {last:g}, where nothing was observed; "
                 f"got {tau}"
             )
-        return self._from_curves(X, n_draws, lambda curves, rows: curves.restricted_mean(horizon))
+        return self._from_curves(X, (n_draws, nfe), lambda curves, rows: curves.restricted_mean(horizon))
 
-    def predict_interval(self, X: Any, level: float = 0.9, *, n_draws: int | None = None) -> Floats:
+    def predict_interval(
+        self, X: Any, level: float = 0.9, *, n_draws: int | None = None, nfe: int | None = None
+    ) -> Floats:
         """Return an interval that holds the survival time with probability `level`.
 
         Parameters
@@ -205,6 +239,8 @@ class SurvivalPredictions:
             Probability; half of the rest lies on either side.
         n_draws : int, optional
             Draws behind each curve.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
@@ -214,12 +250,16 @@ class SurvivalPredictions:
         """
         check_number("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
         tail = (1.0 - level) / 2.0
-        ends = self.predict_quantile(X, [tail, 1.0 - tail], n_draws=n_draws)
+        ends = self.predict_quantile(X, [tail, 1.0 - tail], n_draws=n_draws, nfe=nfe)
         if self._conformal_ is not None:
-            ends[:, 0] = np.minimum(self.predict_lower_bound(X, 1.0 - tail, n_draws=n_draws), ends[:, 1])
+            ends[:, 0] = np.minimum(
+                self.predict_lower_bound(X, 1.0 - tail, n_draws=n_draws, nfe=nfe), ends[:, 1]
+            )
         return ends
 
-    def predict_lower_bound(self, X: Any, level: float = 0.9, *, n_draws: int | None = None) -> Floats:
+    def predict_lower_bound(
+        self, X: Any, level: float = 0.9, *, n_draws: int | None = None, nfe: int | None = None
+    ) -> Floats:
         """Return a time that the patient survives with probability `level`.
 
         Parameters
@@ -230,6 +270,8 @@ class SurvivalPredictions:
             Probability of surviving the bound.
         n_draws : int, optional
             Draws behind each curve.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
@@ -241,7 +283,7 @@ class SurvivalPredictions:
         check_number("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
         self._longest_time()
         if self._conformal_ is None:
-            return self.predict_quantile(X, 1.0 - level, n_draws=n_draws)
+            return self.predict_quantile(X, 1.0 - level, n_draws=n_draws, nfe=nfe)
         conformal = self._conformal_
 
         def bound(draws: Draws, rows: slice) -> Floats:
@@ -251,9 +293,11 @@ class SurvivalPredictions:
             levels = conformal.levels(1.0 - level, censoring_survival_at(censoring, horizon)[:, 0])
             return np.minimum(event.quantile(levels[:, None])[:, 0], conformal.horizon)
 
-        return np.concatenate(self._over_chunks(X, bound, n_draws=n_draws))
+        return np.concatenate(self._over_chunks(X, bound, n_draws=n_draws, nfe=nfe))
 
-    def event_probability(self, X: Any, a: float, b: float, *, n_draws: int | None = None) -> Floats:
+    def event_probability(
+        self, X: Any, a: float, b: float, *, n_draws: int | None = None, nfe: int | None = None
+    ) -> Floats:
         """Return P(a < T <= b | x).
 
         Parameters
@@ -264,6 +308,8 @@ class SurvivalPredictions:
             Times, 0 <= a < b.
         n_draws : int, optional
             Draws behind each curve.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
@@ -272,14 +318,16 @@ class SurvivalPredictions:
         """
         check_number("a", a, low=0.0)
         check_number("b", b, low=float(a), open_low=True)
-        survival = self.predict_survival_function(X, return_array=True, times=[a, b], n_draws=n_draws)
+        survival = self.predict_survival_function(
+            X, return_array=True, times=[a, b], n_draws=n_draws, nfe=nfe
+        )
         probability: Floats = survival[:, 0] - survival[:, 1]
         return probability
 
     # ---------------------------------------------------------------- draws
 
     def sample(
-        self, X: Any, n_samples: int = 1, random_state: Any = None
+        self, X: Any, n_samples: int = 1, random_state: Any = None, *, nfe: int | None = None
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """Draw observations: what a trial with these patients could have recorded.
 
@@ -288,9 +336,11 @@ class SurvivalPredictions:
         X : array-like or DataFrame of shape (n, n_features)
             Covariates.
         n_samples : int, default 1
-            Independent draws for each row.
+            Draws for each row; the rows of a chunk take the ensemble's members in the same order.
         random_state : int, RandomState or None
             Of these draws; None gives new ones at each call.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
@@ -303,7 +353,7 @@ class SurvivalPredictions:
         seed = integer_seed(random_state)
 
         parts = self._over_chunks(
-            X, lambda draws, rows: draws, n_draws=n_samples, random_state=seed, fresh=True
+            X, lambda draws, rows: draws, n_draws=n_samples, nfe=nfe, random_state=seed, fresh=True
         )
         times = np.concatenate([part.times for part in parts])
         return times, np.concatenate([part.events for part in parts]) > 0.0
@@ -316,6 +366,7 @@ class SurvivalPredictions:
         given: ArrayLike | None = None,
         random_state: Any = None,
         n_draws: int | None = None,
+        nfe: int | None = None,
     ) -> Floats:
         """Draw event times from the predicted survival curves, as if nobody were censored.
 
@@ -331,6 +382,8 @@ class SurvivalPredictions:
             Of these draws; None gives new ones at each call.
         n_draws : int, optional
             Draws behind each curve.
+        nfe : int, optional
+            Evaluations of the network for a draw.
 
         Returns
         -------
@@ -357,7 +410,7 @@ class SurvivalPredictions:
             raise ValueError(
                 f"given must be one time or one a row of X, shape ({len(X)},), got {start.shape}"
             )
-        return self._from_curves(X, n_draws, invert)
+        return self._from_curves(X, (n_draws, nfe), invert)
 
     # ---------------------------------------------------------------- judging
 
@@ -408,7 +461,7 @@ class SurvivalPredictions:
     def _from_curves(
         self,
         X: Any,
-        n_draws: int | None,
+        effort: Effort,
         read: Callable[[KaplanMeierCurves, slice], Floats],
         of: Quantity = "event",
     ) -> Floats:
@@ -417,25 +470,25 @@ class SurvivalPredictions:
         def reduce(draws: Draws, rows: slice) -> Floats:
             return read(draws.curves(of), rows)
 
-        return np.concatenate(self._over_chunks(X, reduce, n_draws=n_draws))
+        return np.concatenate(self._over_chunks(X, reduce, n_draws=effort[0], nfe=effort[1]))
 
     def _curve_values(
         self,
         X: Any,
         of: Quantity,
         times: ArrayLike | None,
-        n_draws: int | None,
+        effort: Effort,
         read: Callable[[KaplanMeierCurves, ArrayLike], Floats],
     ) -> Floats:
         self._longest_time()
         points = self.unique_times_ if times is None else _checked_times(times)
-        return self._from_curves(X, n_draws, lambda curves, rows: read(curves, points), of)
+        return self._from_curves(X, effort, lambda curves, rows: read(curves, points), of)
 
     def _event_curve_values(
         self,
         X: Any,
         times: ArrayLike | None,
-        n_draws: int | None,
+        effort: Effort,
         read: Callable[[KaplanMeierCurves, ArrayLike], Floats],
         continued: Callable[[Floats, Floats, Floats, float, float], Floats],
     ) -> Floats:
@@ -443,7 +496,7 @@ class SurvivalPredictions:
         last = float(self._longest_time())
         points = None if times is None else _checked_times(times)
         if points is None or self._tail_shape_ is None or points.max() <= last or last == 0.0:
-            return self._curve_values(X, "event", points, n_draws, read)
+            return self._curve_values(X, "event", points, effort, read)
         if points.max() > _FAR * last:
             warnings.warn(
                 f"times up to {points.max():g} were asked for, and the longest training time is {last:g}: "
@@ -451,7 +504,7 @@ class SurvivalPredictions:
                 UserWarning,
                 stacklevel=3,
             )
-        values = self._curve_values(X, "event", np.append(points, last), n_draws, read)
+        values = self._curve_values(X, "event", np.append(points, last), effort, read)
         return continued(values[:, :-1], values[:, -1:], points, last, self._tail_shape_)
 
     def _functions(self, values: Floats, times: ArrayLike | None, before: float) -> Functions:

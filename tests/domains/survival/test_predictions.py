@@ -315,3 +315,34 @@ def test_the_risk_does_not_hang_on_one_patient_who_was_followed_very_long() -> N
     times = np.quantile(T[E], [0.25, 0.5, 0.75])
     middle = model.predict_survival_function(X, times=times, return_array=True).mean(axis=1)
     assert np.corrcoef(model.predict(X), middle)[0, 1] < -0.98
+
+
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_median", "predict_rmst", "predict_interval", "predict_lower_bound"]
+)
+def test_more_network_evaluations_can_be_asked_for(
+    fitted: SDPMSurvival, few: Any, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    draw = fitted._model_.draw
+
+    def watched(features: Any, start: Any, nfe: int, device: Any, generator: Any) -> Any:
+        asked.append(nfe)
+        return draw(features, start, nfe, device, generator)
+
+    monkeypatch.setattr(fitted._model_, "draw", watched)
+    getattr(fitted, method)(few)
+    getattr(fitted, method)(few, nfe=17)
+    assert asked[-1] == 17
+    assert asked[0] == fitted._settings_.nfe
+
+
+def test_curves_converge_in_the_number_of_evaluations(fitted: SDPMSurvival, few: Any) -> None:
+    def curves(nfe: int) -> np.ndarray:
+        return fitted.predict_survival_function(few, return_array=True, nfe=nfe)
+
+    exact = curves(128)
+    assert np.abs(curves(32) - exact).max() <= np.abs(curves(2) - exact).max()
+    assert np.abs(curves(64) - exact).max() < 0.05
+    with pytest.raises(ValueError, match="nfe must be an integer >= 1"):
+        curves(0)
