@@ -42,7 +42,7 @@ plt.show()
 # Numbers a clinician asks for
 # ----------------------------
 #
-# Infinite medians are honest: fewer than half of such patients had the event within the follow-up.
+# A median is infinite where fewer than half of such patients would have the event within the follow-up.
 
 print("median, days:          ", model.predict_median(three))
 print("event-free days of 1825:", model.predict_rmst(three, tau=1825.0).round())
