@@ -161,10 +161,16 @@ def _draw(rows: pd.DataFrame, path: Path, note: str) -> None:
         ("draws", "draws", "predict_cpu", f"CPU seconds for {PATIENTS} patients"),
         ("patients", "patients", "predict_mib", "MiB beyond the returned curves"),
     ]
+    from matplotlib.ticker import NullFormatter
+
     figure, axes = new_figure(columns=len(panels), width=3.6)
     for panel, (part, size, value, label) in zip(axes[0], panels, strict=True):
         for name, lines in rows[rows["part"] == part].groupby("model", sort=False):
             panel.loglog(lines[size], lines[value], "o-", label=name)
+        panel.xaxis.set_minor_formatter(
+            NullFormatter()
+        )  # labels between the powers of ten run into each other
+        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel(part)
         panel.set_ylabel(label)
         panel.legend(fontsize=8)
