@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sciffusion.estimators.random_state import integer_seed
-from sciffusion.estimators.validation import check_integer, check_number, check_quantile_levels
+from sciffusion.estimators.validation import (
+    check_boolean,
+    check_integer,
+    check_number,
+    check_quantile_levels,
+)
 
 from .conformal_bound import ConformalBound, censoring_survival_at
 from .curve_reading import CurveReading, Functions, times_array
@@ -113,6 +118,7 @@ class SurvivalPredictions(CurveReading):
         ndarray of `StepFunction` of shape (n,), or ndarray of float of shape (n, n_times)
             Step functions as scikit-survival's metrics know them, or values.
         """
+        check_boolean("return_array", return_array)
         values = self._event_curve_values(
             X, times, (n_draws, nfe), KaplanMeierCurves.survival_at, continue_survival
         )
@@ -131,6 +137,7 @@ class SurvivalPredictions(CurveReading):
 
         Parameters and result are those of `predict_survival_function`.
         """
+        check_boolean("return_array", return_array)
         values = self._event_curve_values(
             X, times, (n_draws, nfe), KaplanMeierCurves.cumulative_hazard_at, continue_hazard
         )
@@ -150,6 +157,7 @@ class SurvivalPredictions(CurveReading):
         Parameters and result are those of `predict_survival_function`, but beyond the last draw a curve stays
         at its last value.
         """
+        check_boolean("return_array", return_array)
         values = self._curve_values(X, "censoring", times, (n_draws, nfe), KaplanMeierCurves.survival_at)
         return values if return_array else self._functions(values, times, 1.0)
 

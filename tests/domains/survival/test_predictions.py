@@ -346,3 +346,16 @@ def test_curves_converge_in_the_number_of_evaluations(fitted: SDPMSurvival, few:
     assert np.abs(curves(64) - exact).max() < 0.05
     with pytest.raises(ValueError, match="nfe must be an integer >= 1"):
         curves(0)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "predict_survival_function",
+        "predict_cumulative_hazard_function",
+        "predict_censoring_survival_function",
+    ],
+)
+def test_times_in_the_place_of_return_array_are_refused(fitted: SDPMSurvival, few: Any, method: str) -> None:
+    with pytest.raises(TypeError, match="return_array must be True or False"):
+        getattr(fitted, method)(few, [1.0, 2.0])
