@@ -80,7 +80,7 @@ class Peer(SurvivalModel):
         self.seed = seed
 
     def estimator(self) -> BaseEstimator:
-        """Give the unfitted estimator."""
+        """Give the unfitted estimator, in a subclass that does not fit in `fit_array` itself."""
         raise NotImplementedError
 
     def fit(self, data: SurvivalData) -> Peer:
@@ -115,7 +115,7 @@ class CoxRidge(Peer):
     """Cox regression with a ridge of .1."""
 
     def estimator(self) -> BaseEstimator:
-        """Give the unfitted estimator."""
+        """Give the unfitted estimator, in a subclass that does not fit in `fit_array` itself."""
         from sksurv.linear_model import CoxPHSurvivalAnalysis
 
         return CoxPHSurvivalAnalysis(alpha=0.1)
@@ -125,7 +125,7 @@ class Forest(Peer):
     """Random survival forest, 100 trees, at least 15 rows a leaf."""
 
     def estimator(self) -> BaseEstimator:
-        """Give the unfitted estimator."""
+        """Give the unfitted estimator, in a subclass that does not fit in `fit_array` itself."""
         from sksurv.ensemble import RandomSurvivalForest
 
         return RandomSurvivalForest(n_estimators=100, min_samples_leaf=15, random_state=self.seed, n_jobs=1)
@@ -135,7 +135,7 @@ class Boosting(Peer):
     """Gradient boosting of the partial likelihood, 100 trees of depth 3, half of the rows each."""
 
     def estimator(self) -> BaseEstimator:
-        """Give the unfitted estimator."""
+        """Give the unfitted estimator, in a subclass that does not fit in `fit_array` itself."""
         from sksurv.ensemble import GradientBoostingSurvivalAnalysis
 
         return GradientBoostingSurvivalAnalysis(
