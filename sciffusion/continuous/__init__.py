@@ -9,6 +9,7 @@ from sciffusion.continuous.denoiser import (
     Posterior,
     posterior,
 )
+from sciffusion.continuous.divergence import divergence
 from sciffusion.continuous.noise import NoiseSource, WhiteNoise, gaussian_panel
 from sciffusion.continuous.objective import DenoisingObjective, Weighting
 from sciffusion.continuous.path import Path, PathCoefficients, align, as_times
@@ -69,6 +70,7 @@ __all__ = [
     "align",
     "as_times",
     "conversion_coefficients",
+    "divergence",
     "gaussian_panel",
     "posterior",
     "recommended_scale",

@@ -7,7 +7,7 @@ being sampled, so continuous and discrete diffusion share it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sciffusion.continuous.path import as_times
 from sciffusion.sampling.compute import ComputePolicy, EveryStep
+from sciffusion.sampling.guidance.base import Guidance, GuidedDenoiser
 from sciffusion.sampling.hooks import Hook
 from sciffusion.sampling.state import State
 
@@ -64,26 +65,51 @@ class SampleResult:
     trace: Mapping[str, Any]
 
 
+class _Counted:
+    """A denoiser that counts its calls."""
+
+    def __init__(self, denoiser: _Denoiser) -> None:
+        self._denoiser = denoiser
+        self.path = denoiser.path
+        self.nfe = 0
+
+    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> Any:
+        self.nfe += 1
+        return self._denoiser(state, condition, cache)
+
+
 class _Evaluator:
-    """The denoiser as a solver sees it: condition bound, hooks and policy applied, calls counted."""
+    """The denoiser as a solver sees it: condition, guidance, hooks and policy applied, calls counted."""
 
     def __init__(
-        self, denoiser: _Denoiser, condition: Any, hooks: Sequence[Hook], policy: ComputePolicy, n_steps: int
+        self,
+        denoiser: _Denoiser,
+        guidance: Guidance | Sequence[Guidance],
+        condition: Any,
+        hooks: Sequence[Hook],
+        policy: ComputePolicy,
+        n_steps: int,
     ) -> None:
-        self._denoiser = denoiser
+        self._counted = _Counted(denoiser)
+        self._guided = GuidedDenoiser(self._counted, guidance)
         self._condition = condition
         self._hooks = hooks
         self._policy = policy
         self._n_steps = n_steps
         self.path = denoiser.path
-        self.nfe = 0
+        self.nfe_per_call = self._guided.nfe
+        self.differentiates = self._guided.differentiates
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations so far."""
+        return self._counted.nfe
 
     def __call__(self, state: State, condition: Any = None, cache: Any = None) -> Any:
         for hook in self._hooks:
             state = hook.before_eval(state)
         if self._policy.decide(state, self._n_steps):
-            prediction = self._denoiser(state, self._condition if condition is None else condition, cache)
-            self.nfe += 1
+            prediction = self._guided(state, self._condition if condition is None else condition, cache)
             self._policy.observe(state, prediction)
         else:
             prediction = self._policy.forecast(state)
@@ -149,6 +175,7 @@ def sample(
     shape: Sequence[int] | None = None,
     state: State | None = None,
     condition: Any = None,
+    guidance: Guidance | Sequence[Guidance] = (),
     hooks: Sequence[Hook] = (),
     policy: ComputePolicy | None = None,
     generator: torch.Generator | None = None,
@@ -175,6 +202,8 @@ def sample(
         their clean values.  Exactly one of ``shape`` and ``state`` is given.
     condition : object, optional
         Passed to the denoiser at every evaluation.
+    guidance : Guidance or sequence of Guidance
+        Changes the predictions; in a sequence the first one works on the denoiser itself.
     hooks : sequence of Hook
         Applied in this order.
     policy : ComputePolicy, optional
@@ -187,6 +216,7 @@ def sample(
         Called as ``progress(steps_made, n_steps)`` after every step.
     inference_mode : bool, default True
         Run under `torch.inference_mode`; the samples then cannot enter a computation with gradients.
+        Guidance that differentiates the denoiser runs under `torch.no_grad` instead.
 
     Returns
     -------
@@ -203,8 +233,9 @@ def sample(
     """
     grid = _checked_grid(grid)
     n_steps = grid.shape[0] - 1
-    evaluator = _Evaluator(denoiser, condition, hooks, EveryStep() if policy is None else policy, n_steps)
-    with torch.inference_mode() if inference_mode else nullcontext():
+    policy = EveryStep() if policy is None else policy
+    evaluator = _Evaluator(denoiser, guidance, condition, hooks, policy, n_steps)
+    with _gradient_mode(inference_mode, evaluator.differentiates):
         current = _start(denoiser.path, shape, state, grid[0], generator, dtype, device)
         for hook in hooks:
             current = hook.before_run(current)
@@ -216,15 +247,23 @@ def sample(
     return SampleResult(current.x, evaluator.nfe, current, trace)
 
 
+def _gradient_mode(inference_mode: bool, differentiates: bool) -> AbstractContextManager[object]:
+    if not inference_mode:
+        return nullcontext()
+    return torch.no_grad() if differentiates else torch.inference_mode()
+
+
 def _step(
     solver: _Solver, before: State, t_next: Tensor, evaluator: _Evaluator, hooks: Sequence[Hook]
 ) -> State:
     evaluations = evaluator.nfe
     after = replace(solver.step(before, t_next, evaluator), index=before.index + 1)
-    made = evaluator.nfe - evaluations
-    if made > solver.nfe:
+    made, declared = evaluator.nfe - evaluations, solver.nfe * evaluator.nfe_per_call
+    if made > declared:
+        guided = f" ({solver.nfe} of its own, {evaluator.nfe_per_call} each under guidance)"
         raise RuntimeError(
-            f"{type(solver).__name__} made {made} evaluations in a step and declares {solver.nfe}"
+            f"{type(solver).__name__} made {made} evaluations in a step and declares {declared}"
+            f"{guided if evaluator.nfe_per_call > 1 else ''}"
         )
     for hook in hooks:
         after = hook.after_step(before, after)
