@@ -15,13 +15,17 @@ from sciffusion.continuous import (
     Cosine,
     DPMSolverMultistep,
     Euler,
+    EulerMaruyama,
     Heun,
     Path,
     PowerScale,
     RectifiedFlow,
     Solver,
+    StochasticHeun,
     VarianceExploding,
     VariancePreserving,
+    no_strength,
+    sigma_strength,
 )
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget, GaussianTarget
 from sciffusion.sampling import State, angle_grid, sample, uniform_grid
@@ -42,6 +46,11 @@ SOLVERS = {
     "ersde3": ERSDE(3),
     "ddpm": AncestralDDPM(),
     "ddpm-upper": AncestralDDPM("upper"),
+    "euler-maruyama": EulerMaruyama(),
+    "euler-maruyama-sigma": EulerMaruyama(sigma_strength),
+    "euler-maruyama-ode": EulerMaruyama(no_strength),
+    "stochastic-heun": StochasticHeun(),
+    "stochastic-heun-sigma": StochasticHeun(sigma_strength),
 }
 
 

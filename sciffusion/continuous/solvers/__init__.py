@@ -10,6 +10,14 @@ from sciffusion.continuous.solvers.extended import (
     recommended_scale,
 )
 from sciffusion.continuous.solvers.multistep import DPMSolverMultistep
+from sciffusion.continuous.solvers.reverse import (
+    EulerMaruyama,
+    NoiseStrength,
+    StochasticHeun,
+    anderson_strength,
+    no_strength,
+    sigma_strength,
+)
 from sciffusion.continuous.solvers.stochastic import AncestralDDPM
 
 __all__ = [
@@ -18,11 +26,17 @@ __all__ = [
     "ContinuousState",
     "DPMSolverMultistep",
     "Euler",
+    "EulerMaruyama",
     "Evaluation",
     "Heun",
     "NoiseScale",
+    "NoiseStrength",
     "PowerScale",
     "QuadratureScale",
     "Solver",
+    "StochasticHeun",
+    "anderson_strength",
+    "no_strength",
     "recommended_scale",
+    "sigma_strength",
 ]
