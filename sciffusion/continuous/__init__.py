@@ -10,7 +10,22 @@ from sciffusion.continuous.denoiser import (
     posterior,
 )
 from sciffusion.continuous.divergence import divergence
-from sciffusion.continuous.noise import NoiseSource, WhiteNoise, gaussian_panel
+from sciffusion.continuous.noise import (
+    BrownianTree,
+    ColoredNoise,
+    DiagonalOperator,
+    FrequencyProgress,
+    FullOperator,
+    LinearOperator,
+    LowRankOperator,
+    NoiseSource,
+    ScalarOperator,
+    SpectralOperator,
+    StudentNoise,
+    WhiteNoise,
+    gaussian_panel,
+    measure_progress,
+)
 from sciffusion.continuous.objective import DenoisingObjective, Weighting
 from sciffusion.continuous.path import Path, PathCoefficients, align, as_times
 from sciffusion.continuous.prediction import ContinuousPrediction, PredictionKind, conversion_coefficients
@@ -20,6 +35,14 @@ from sciffusion.continuous.schedules import (
     Trigonometric,
     VarianceExploding,
     VariancePreserving,
+)
+from sciffusion.continuous.shifted import (
+    CentredDenoiser,
+    MeanReverting,
+    OrnsteinUhlenbeckVarianceExploding,
+    Shifted,
+    gaussian_start,
+    start_divergence,
 )
 from sciffusion.continuous.solvers import (
     ERSDE,
@@ -45,22 +68,32 @@ from sciffusion.continuous.solvers import (
 __all__ = [
     "ERSDE",
     "AncestralDDPM",
+    "BrownianTree",
+    "CentredDenoiser",
+    "ColoredNoise",
     "ContinuousPrediction",
     "ContinuousState",
     "Cosine",
     "DPMSolverMultistep",
     "Denoiser",
     "DenoisingObjective",
+    "DiagonalOperator",
     "EDMPreconditioning",
     "Euler",
     "EulerMaruyama",
     "Evaluation",
+    "FrequencyProgress",
+    "FullOperator",
     "Heun",
+    "LinearOperator",
+    "LowRankOperator",
+    "MeanReverting",
     "NetworkDenoiser",
     "NoiseScale",
     "NoiseSource",
     "NoiseStrength",
     "NoisyState",
+    "OrnsteinUhlenbeckVarianceExploding",
     "Path",
     "PathCoefficients",
     "PointwiseDenoiser",
@@ -69,8 +102,12 @@ __all__ = [
     "PredictionKind",
     "QuadratureScale",
     "RectifiedFlow",
+    "ScalarOperator",
+    "Shifted",
     "Solver",
+    "SpectralOperator",
     "StochasticHeun",
+    "StudentNoise",
     "Trigonometric",
     "VarianceExploding",
     "VariancePreserving",
@@ -82,8 +119,11 @@ __all__ = [
     "conversion_coefficients",
     "divergence",
     "gaussian_panel",
+    "gaussian_start",
+    "measure_progress",
     "no_strength",
     "posterior",
     "recommended_scale",
     "sigma_strength",
+    "start_divergence",
 ]
