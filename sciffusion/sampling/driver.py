@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sciffusion.continuous.path import as_times
 from sciffusion.sampling.compute import ComputePolicy, EveryStep
+from sciffusion.sampling.grids import check_start, checked_grid
 from sciffusion.sampling.guidance.base import Guidance, GuidedDenoiser
 from sciffusion.sampling.hooks import Hook
 from sciffusion.sampling.state import State
@@ -118,19 +118,6 @@ class _Evaluator:
         return prediction
 
 
-def _checked_grid(grid: Tensor) -> Tensor:
-    grid = as_times(grid)
-    if grid.ndim < 1 or grid.shape[0] < 2:
-        raise ValueError(
-            f"grid must hold at least two times along its first axis, got shape {tuple(grid.shape)}"
-        )
-    if not bool(((grid >= 0.0) & (grid <= 1.0)).all()):
-        raise ValueError("grid must hold times in [0, 1]")
-    if not bool((grid[1:] <= grid[:-1]).all()):
-        raise ValueError("grid must decrease along its first axis, from noise (1) to data (0)")
-    return grid
-
-
 def _times(grid_time: Tensor, known: Tensor | None) -> Tensor:
     """Return the times of one grid point, with known sites held at time 0."""
     if known is None:
@@ -152,6 +139,7 @@ def _start(
     generator: torch.Generator | None,
     dtype: torch.dtype,
     device: torch.device | str,
+    resume: bool,
 ) -> State:
     if (shape is None) == (state is None):
         raise ValueError(
@@ -159,7 +147,7 @@ def _start(
         )
     if state is not None:
         start = state if generator is None else replace(state, generator=generator)
-        return replace(start, t=_times(t, state.known), index=0, history=())
+        return replace(start, t=_times(t, state.known), index=0, history=state.history if resume else ())
     assert shape is not None
     if generator is None:
         raise ValueError("drawing the start from the prior needs a generator, got None")
@@ -183,6 +171,7 @@ def sample(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
     inference_mode: bool = True,
+    resume: bool = False,
 ) -> SampleResult:
     """Run a solver along a grid of times.
 
@@ -217,6 +206,9 @@ def sample(
     inference_mode : bool, default True
         Run under `torch.inference_mode`; the samples then cannot enter a computation with gradients.
         Guidance that differentiates the denoiser runs under `torch.no_grad` instead.
+    resume : bool, default False
+        Let a multistep solver go on from the earlier evaluations in ``state.history``, instead of starting
+        without any; for a run in several parts.
 
     Returns
     -------
@@ -226,17 +218,22 @@ def sample(
     Raises
     ------
     ValueError
-        For a grid that does not decrease within [0, 1], a start that is missing or given twice, or a missing
+        For a grid that does not decrease within [0, 1] (naming the first place), a start that is missing,
+        given twice, not finite (naming the item) or of a shape that its times do not fit, or a missing
         generator.
+    TypeError
+        For a grid of integers or known sites that are no mask of bool.
     RuntimeError
         If the solver evaluates the network more often in a step than it declares.
     """
-    grid = _checked_grid(grid)
+    grid = checked_grid(grid)
     n_steps = grid.shape[0] - 1
     policy = EveryStep() if policy is None else policy
     evaluator = _Evaluator(denoiser, guidance, condition, hooks, policy, n_steps)
     with _gradient_mode(inference_mode, evaluator.differentiates):
-        current = _start(denoiser.path, shape, state, grid[0], generator, dtype, device)
+        current = _start(denoiser.path, shape, state, grid[0], generator, dtype, device, resume)
+        check_start(current.x, current.t, current.known)
+        policy.start(denoiser.path, grid, solver.nfe)
         for hook in hooks:
             current = hook.before_run(current)
         for index in range(n_steps):

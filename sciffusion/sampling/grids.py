@@ -15,17 +15,120 @@ interior time at ``last_log_snr`` and make the final step from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from sciffusion.continuous.path import Path
+from sciffusion.continuous.path import Path, as_times
 
-__all__ = ["angle_grid", "log_snr_grid", "power_grid", "uniform_grid"]
+__all__ = ["angle_grid", "check_start", "checked_grid", "log_snr_grid", "power_grid", "uniform_grid"]
+
+
+def _first(mask: Tensor) -> tuple[int, ...]:
+    """Return the index of the first true element."""
+    return tuple(int(place) for place in mask.nonzero()[0])
+
+
+def _written(place: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, place))}]"
+
+
+def checked_grid(grid: Tensor | Sequence[float]) -> Tensor:
+    """Return a grid as float64 times after refusing whatever is none.
+
+    Parameters
+    ----------
+    grid : Tensor or sequence of float
+        Shape ``(n_steps + 1, ...)`` with at least one step: floating-point times in [0, 1] that do not
+        increase along the first axis.
+
+    Returns
+    -------
+    Tensor
+        The times in float64.
+
+    Raises
+    ------
+    TypeError
+        For a tensor of integers, which is how other libraries count steps.
+    ValueError
+        For fewer than two times, times that are NaN or outside [0, 1], and times that increase; naming the
+        first such place and its values.
+    """
+    if isinstance(grid, Tensor) and not grid.dtype.is_floating_point:
+        raise TypeError(
+            f"grid must hold floating-point times in [0, 1], 1 being noise and 0 data, got {grid.dtype}; "
+            "step numbers of other libraries must be turned into times first"
+        )
+    grid = as_times(grid if isinstance(grid, Tensor) else torch.tensor(grid, dtype=torch.float64))
+    if grid.ndim < 1 or grid.shape[0] < 2:
+        raise ValueError(
+            f"grid must hold at least two times along its first axis, got shape {tuple(grid.shape)}"
+        )
+    outside = ~((grid >= 0.0) & (grid <= 1.0))
+    if bool(outside.any()):
+        place = _first(outside)
+        raise ValueError(
+            f"grid must hold times in [0, 1], got grid{_written(place)} = {float(grid[place]):g}"
+        )
+    rising = grid[1:] > grid[:-1]
+    if bool(rising.any()):
+        place = _first(rising)
+        after = (place[0] + 1, *place[1:])
+        raise ValueError(
+            "grid must decrease along its first axis, from noise (1) to data (0); got "
+            f"grid{_written(place)} = {float(grid[place]):g} before grid{_written(after)} = "
+            f"{float(grid[after]):g}"
+        )
+    return grid
+
+
+def check_start(x: Tensor, t: Tensor, known: Tensor | None) -> None:
+    """Refuse a start whose times do not fit its values, whose known sites are no mask, or that is not finite.
+
+    Parameters
+    ----------
+    x : Tensor
+        Values of the start; the first axis counts items.
+    t : Tensor
+        Their times.
+    known : Tensor of bool, optional
+        Known sites.
+
+    Raises
+    ------
+    TypeError
+        For a mask of another type than bool.
+    ValueError
+        For times or a mask whose shape is no prefix of that of the values, and for values that are not
+        finite, naming the first item that holds one.
+    """
+    if known is not None and known.dtype != torch.bool:
+        raise TypeError(f"known must be a mask of bool, got {known.dtype}")
+    named = {"times": t} if known is None else {"times": t, "known": known}
+    for name, tensor in named.items():
+        shape = tuple(tensor.shape)
+        fits = len(shape) <= x.ndim and all(n in (1, m) for n, m in zip(shape, x.shape, strict=False))
+        if not fits:
+            raise ValueError(
+                f"{name} of shape {shape} do not fit a state of shape {tuple(x.shape)}; "
+                "expected a scalar or a prefix of the state's shape"
+            )
+    if x.dtype.is_floating_point or x.dtype.is_complex:
+        bad = ~torch.isfinite(x)
+        if bool(bad.any()):
+            place = _first(bad)
+            raise ValueError(
+                f"state.x must be finite, got {int(bad.sum())} values that are not, the first in item "
+                f"{place[0] if place else 0}: x{_written(place)} = {x[place].item():g}"
+            )
 
 
 def _check(n_steps: int, start: float, end: float) -> None:
+    if isinstance(n_steps, bool) or not isinstance(n_steps, Integral):
+        raise TypeError(f"n_steps must be an integer, got {n_steps!r}")
     if n_steps < 1:
         raise ValueError(f"n_steps must be positive, got {n_steps}")
     if not 0.0 <= end < start <= 1.0:

@@ -182,6 +182,9 @@ def test_policy_decides_which_evaluations_cost() -> None:
         def __init__(self) -> None:
             self.last: Any = None
 
+        def start(self, path: Any, grid: Tensor, nfe_per_step: int) -> None:
+            assert nfe_per_step == 1
+
         def decide(self, state: State, n_steps: int) -> bool:
             assert n_steps == 6
             return state.index % 2 == 0
