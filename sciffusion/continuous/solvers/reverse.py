@@ -21,6 +21,9 @@ in the middle,
 
 of weak order 2 because the noise does not depend on the state (Kloeden and Platen, *Numerical Solution of
 Stochastic Differential Equations*, 1992).
+
+With `ColoredNoise` of covariance C a step has :math:`h\sqrt w\,C\sqrt w\,s` and
+:math:`\sqrt{2hw}\,C^{1/2}\xi` in the places of :math:`h w s` and :math:`\sqrt{2hw}\,\xi`.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous.denoiser import Denoiser
-from sciffusion.continuous.noise import NoiseSource, WhiteNoise
-from sciffusion.continuous.path import PathCoefficients, as_times
-from sciffusion.continuous.solvers.base import ContinuousState, Solver, evaluate, linear_step
+from sciffusion.continuous.noise import ColoredNoise, LinearOperator, NoiseSource, WhiteNoise
+from sciffusion.continuous.path import PathCoefficients, align, as_times
+from sciffusion.continuous.solvers.base import ContinuousState, Evaluation, Solver, evaluate, linear_step
 
 __all__ = [
     "EulerMaruyama",
@@ -114,7 +117,8 @@ class EulerMaruyama(_ReverseSolver):
         From times (float64) and the `PathCoefficients` there to ``w >= 0``, per unit of time and in squared
         units of the state: `anderson_strength`, `sigma_strength`, `no_strength` or any other function.
     noise : NoiseSource, optional
-        White by default.
+        White by default.  With `ColoredNoise` the drift is matched to the covariance unless that says
+        otherwise.
 
     Notes
     -----
@@ -137,10 +141,23 @@ class EulerMaruyama(_ReverseSolver):
         c, sigma_next = here.coefficients, denoiser.path.coefficients(t_next).sigma
         length = state.t - t_next
         w = self._strength(state.t, c, length)
+        others = list(self._noise(state, t_next, 2.0 * length * w))
+        if others and isinstance(self.noise, ColoredNoise) and self.noise.match_drift:
+            root = torch.sqrt(length * w)
+            others.append((root, _colored_score(self.noise.operator(state.t), state, here, root)))
+            w = torch.zeros_like(w)
         of_x, of_x0 = self._drift(c, w)
-        noise = self._noise(state, t_next, 2.0 * length * w)
-        x = linear_step(state, t_next, sigma_next, 1.0 + length * of_x, length * of_x0, here.x0, *noise)
+        x = linear_step(state, t_next, sigma_next, 1.0 + length * of_x, length * of_x0, here.x0, *others)
         return state.moved(x, t_next, ())
+
+
+def _colored_score(
+    operator: LinearOperator, state: ContinuousState, here: Evaluation, root: Tensor
+) -> Tensor:
+    """Return the operator on ``root`` times the score; elements that stand still have no part in it."""
+    c = here.coefficients
+    scale = torch.where(root > 0.0, root / c.sigma**2, 0.0)
+    return operator.apply(align(scale * c.alpha, here.x0) * here.x0 - align(scale, state.x) * state.x)
 
 
 class StochasticHeun(_ReverseSolver):
@@ -148,8 +165,15 @@ class StochasticHeun(_ReverseSolver):
 
     Parameters
     ----------
-    strength, noise
+    strength : callable, default `anderson_strength`
         As for `EulerMaruyama`.
+    noise : NoiseSource, optional
+        White by default; `ColoredNoise` is refused.
+
+    Raises
+    ------
+    TypeError
+        For coloured noise, with which only `EulerMaruyama` knows how to match the drift.
 
     Notes
     -----
@@ -158,6 +182,11 @@ class StochasticHeun(_ReverseSolver):
 
     order = 2
     nfe = 2
+
+    def __init__(self, strength: NoiseStrength = anderson_strength, noise: NoiseSource | None = None) -> None:
+        if isinstance(noise, ColoredNoise):
+            raise TypeError("StochasticHeun takes no ColoredNoise; use EulerMaruyama")
+        super().__init__(strength, noise)
 
     def step(self, state: S, t_next: Tensor, denoiser: Denoiser) -> S:
         """Make one step (see `Solver.step`, and `EulerMaruyama.step` for what is refused)."""

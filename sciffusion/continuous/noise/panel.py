@@ -1,7 +1,4 @@
-r"""Sources of noise for stochastic steps, and quasi-random panels of starting noise.
-
-A stochastic solver asks its noise source for standard normal values between two times.  The source sees the
-times, so that noise tied to time (Brownian trees, coloured noise, test impulses) fits the same signature.
+r"""Quasi-random panels of starting noise.
 
 A quasi-random panel replaces independent draws :math:`z_i \sim N(0, I)` by :math:`\Phi^{-1}(u_i)` with a
 scrambled Sobol sequence :math:`u_i`: averages over the panel of a smooth function have an error that falls
@@ -11,39 +8,10 @@ almost as 1/n (Owen, *Scrambled Net Variance for Integrals of Smooth Functions*,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
-__all__ = ["NoiseSource", "WhiteNoise", "gaussian_panel"]
-
-
-class NoiseSource(Protocol):
-    """Standard normal noise for the step between two times."""
-
-    def draw(self, like: Tensor, generator: torch.Generator | None, t: Tensor, t_next: Tensor) -> Tensor:
-        """Return noise of the shape, type and device of ``like`` for the step from ``t`` to ``t_next``."""
-        ...
-
-
-@dataclass(frozen=True)
-class WhiteNoise:
-    """Independent standard normal noise at every element and every step."""
-
-    def draw(self, like: Tensor, generator: torch.Generator | None, t: Tensor, t_next: Tensor) -> Tensor:
-        """Draw from ``generator``, which may live on another device than ``like``.
-
-        Raises
-        ------
-        ValueError
-            Without a generator: the global random state is never used.
-        """
-        if generator is None:
-            raise ValueError("a stochastic solver needs a generator, got None; pass generator= to sample()")
-        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
-        return noise.to(like.device)
+__all__ = ["gaussian_panel"]
 
 
 def gaussian_panel(
