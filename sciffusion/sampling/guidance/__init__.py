@@ -1,5 +1,18 @@
 """Guidance: changing the predictions of a trained denoiser while sampling."""
 
 from sciffusion.sampling.guidance.base import Guidance, GuidedDenoiser
+from sciffusion.sampling.guidance.classifier_free import AutoGuidance, ClassifierFreeGuidance
+from sciffusion.sampling.guidance.likelihood import Likelihood, log_likelihood
+from sciffusion.sampling.guidance.posterior import PosteriorGuidance
+from sciffusion.sampling.guidance.reward import RewardGuidance
 
-__all__ = ["Guidance", "GuidedDenoiser"]
+__all__ = [
+    "AutoGuidance",
+    "ClassifierFreeGuidance",
+    "Guidance",
+    "GuidedDenoiser",
+    "Likelihood",
+    "PosteriorGuidance",
+    "RewardGuidance",
+    "log_likelihood",
+]
