@@ -19,6 +19,7 @@ from sciffusion.continuous import (
     Heun,
     Path,
     PowerScale,
+    PredictorCorrector,
     RectifiedFlow,
     Solver,
     StochasticHeun,
@@ -49,6 +50,8 @@ SOLVERS = {
     "euler-maruyama": EulerMaruyama(),
     "euler-maruyama-sigma": EulerMaruyama(sigma_strength),
     "euler-maruyama-ode": EulerMaruyama(no_strength),
+    "predictor-corrector": PredictorCorrector(DPMSolverMultistep(2), 0.3),
+    "predictor-corrector-stochastic": PredictorCorrector(EulerMaruyama(), 0.5, 2),
     "stochastic-heun": StochasticHeun(),
     "stochastic-heun-sigma": StochasticHeun(sigma_strength),
 }

@@ -9,6 +9,7 @@ from sciffusion.continuous.solvers.extended import (
     QuadratureScale,
     recommended_scale,
 )
+from sciffusion.continuous.solvers.langevin import PredictorCorrector
 from sciffusion.continuous.solvers.multistep import DPMSolverMultistep
 from sciffusion.continuous.solvers.reverse import (
     EulerMaruyama,
@@ -32,6 +33,7 @@ __all__ = [
     "NoiseScale",
     "NoiseStrength",
     "PowerScale",
+    "PredictorCorrector",
     "QuadratureScale",
     "Solver",
     "StochasticHeun",
