@@ -1,5 +1,12 @@
 """Diagnostics: what a denoiser or a sampler does wrong, measured against what it should do."""
 
+from sciffusion.diagnostics.calibration import (
+    RankCalibration,
+    RegionCoverage,
+    rank_calibration,
+    region_coverage,
+)
+from sciffusion.diagnostics.conservativity import Asymmetry, jacobian_asymmetry
 from sciffusion.diagnostics.convergence import (
     Agreement,
     DenoiserDistance,
@@ -12,6 +19,12 @@ from sciffusion.diagnostics.distances import (
     median_distance,
     sliced_wasserstein,
 )
+from sciffusion.diagnostics.intrinsic_dimension import (
+    IntrinsicDimension,
+    density_dimension,
+    flow_dimension,
+    normal_bundle_dimension,
+)
 from sciffusion.diagnostics.latent_recovery import (
     LatentRecovery,
     latent_recovery,
@@ -20,21 +33,43 @@ from sciffusion.diagnostics.latent_recovery import (
 )
 from sciffusion.diagnostics.linear_theory import same_noise_cosine, spike_overlap
 from sciffusion.diagnostics.memorisation import Memorisation, memorisation
+from sciffusion.diagnostics.ode_sde_gap import (
+    EnergyTest,
+    FokkerPlanckResidual,
+    energy_test,
+    fokker_planck_residual,
+    ode_sde_gap,
+)
 from sciffusion.diagnostics.spectra import SpectrumRatio, spectrum_ratio
 
 __all__ = [
     "Agreement",
+    "Asymmetry",
     "DenoiserDistance",
+    "EnergyTest",
+    "FokkerPlanckResidual",
+    "IntrinsicDimension",
     "LatentRecovery",
     "Memorisation",
+    "RankCalibration",
+    "RegionCoverage",
     "SpectrumRatio",
     "denoiser_distance",
+    "density_dimension",
     "energy_distance",
+    "energy_test",
+    "flow_dimension",
+    "fokker_planck_residual",
+    "jacobian_asymmetry",
     "latent_recovery",
     "maximum_mean_discrepancy",
     "median_distance",
     "memorisation",
+    "normal_bundle_dimension",
+    "ode_sde_gap",
     "principal_directions",
+    "rank_calibration",
+    "region_coverage",
     "same_noise_cosine",
     "sample_agreement",
     "sliced_wasserstein",
