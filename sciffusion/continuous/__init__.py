@@ -1,5 +1,6 @@
 """Continuous diffusion: Gaussian paths, predictions, denoisers, objectives, noise and solvers."""
 
+from sciffusion.continuous.corrections import Calibrated, EpsScaled, calibrate
 from sciffusion.continuous.denoiser import (
     Denoiser,
     EDMPreconditioning,
@@ -70,6 +71,7 @@ __all__ = [
     "ERSDE",
     "AncestralDDPM",
     "BrownianTree",
+    "Calibrated",
     "CentredDenoiser",
     "ColoredNoise",
     "ContinuousPrediction",
@@ -80,6 +82,7 @@ __all__ = [
     "DenoisingObjective",
     "DiagonalOperator",
     "EDMPreconditioning",
+    "EpsScaled",
     "Euler",
     "EulerMaruyama",
     "Evaluation",
@@ -118,6 +121,7 @@ __all__ = [
     "align",
     "anderson_strength",
     "as_times",
+    "calibrate",
     "conversion_coefficients",
     "divergence",
     "gaussian_panel",
