@@ -9,17 +9,22 @@ With weights :math:`w_k` and components :math:`N(m_k, C_k)`, responsibilities
    \operatorname{Cov}(x_0|x) = \sum_k r_k \left[P_k + (D_k - D)(D_k - D)^\top\right] .
 
 In one dimension the probability flow keeps quantiles: :math:`x' = F_{t'}^{-1}(F_t(x))`, solved by bisection.
+So it does in more dimensions along the one coordinate in which independent coordinates of the components
+differ, while all others follow their common normal law.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sciffusion.exact.eigenspaces import DiagonalSpaces, IsotropicSpaces, stack_spaces
 from sciffusion.exact.gaussian import GaussianTarget
+from sciffusion.exact.normal import NormalLaws
+from sciffusion.exact.observation import LinearObservation
 from sciffusion.exact.target import ExactTarget
 
 __all__ = ["GaussianMixtureTarget"]
@@ -46,9 +51,14 @@ class GaussianMixtureTarget(ExactTarget):
             raise ValueError("weights must be positive")
         if len({component.dim for component in components}) != 1:
             raise ValueError("components must have one dimension")
-        self.weights = weights.to(torch.float64) / weights.to(torch.float64).sum()
         self.components = tuple(components)
         self.dim = components[0].dim
+        self.laws = NormalLaws(
+            torch.stack([component.mean for component in components]),
+            stack_spaces([component.laws.spaces for component in components]),
+        )
+        wide = weights.to(self.laws.mean)
+        self.weights = wide / wide.sum()
 
     @classmethod
     def from_stds(cls, weights: Sequence[float], means: Tensor, stds: Tensor) -> GaussianMixtureTarget:
@@ -74,11 +84,67 @@ class GaussianMixtureTarget(ExactTarget):
         parts = [GaussianTarget.diagonal(std, mean) for mean, std in zip(*columns, strict=True)]
         return cls(torch.as_tensor(weights, dtype=torch.float64), parts)
 
+    @classmethod
+    def isotropic(
+        cls, weights: Sequence[float] | Tensor, means: Tensor, stds: Sequence[float] | Tensor
+    ) -> GaussianMixtureTarget:
+        """Return a mixture of round components (the cheapest form).
+
+        Parameters
+        ----------
+        weights : sequence of float
+            One a component.
+        means : Tensor
+            Shape ``(components, dim)``.
+        stds : sequence of float
+            Standard deviation of each component, the same in every direction.
+
+        Returns
+        -------
+        GaussianMixtureTarget
+            The mixture.
+        """
+        dim = means.shape[-1]
+        parts = [
+            GaussianTarget.isotropic(dim, float(std), mean) for std, mean in zip(stds, means, strict=True)
+        ]
+        return cls(torch.as_tensor(weights, dtype=torch.float64), parts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the target computes: where the means of its components lie."""
+        return self.laws.mean.device
+
+    def observed(
+        self, operator: Tensor, observation: Tensor, noise_std: Tensor | float
+    ) -> GaussianMixtureTarget:
+        """Return the exact law of the data given a noisy linear observation (see `GaussianTarget.observed`).
+
+        Components whose posterior probability rounds to 0 are left out.
+        """
+        seen = LinearObservation(self.dim, operator, observation, noise_std)
+        joint = self.weights.log() + seen.log_evidence(self.laws)
+        share = torch.exp(joint - torch.logsumexp(joint, -1))
+        left = [
+            (weight, GaussianTarget.full(covariance, mean))
+            for weight, mean, covariance in zip(share, *seen.posterior(self.laws), strict=True)
+            if float(weight) > 0.0
+        ]
+        weights, components = zip(*left, strict=True)
+        return GaussianMixtureTarget(torch.stack(weights), components)
+
+    def log_evidence(self, operator: Tensor, observation: Tensor, noise_std: Tensor | float) -> Tensor:
+        """Return the log density of an observation (arguments as for `observed`), a scalar."""
+        seen = LinearObservation(self.dim, operator, observation, noise_std)
+        return torch.logsumexp(self.weights.log() + seen.log_evidence(self.laws), -1)
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw data vectors (see `ExactTarget.draw`)."""
-        label = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        every = torch.stack([component.draw(count, generator) for component in self.components])
-        return every[label, torch.arange(count)]
+        weights = self.weights.to(generator.device)
+        label = torch.multinomial(weights, count, replacement=True, generator=generator).to(self.device)
+        white = self.white_noise(count, generator)
+        every = self.laws.spaces.sample(white[:, None, :])
+        return self.laws.mean[label] + every[torch.arange(count, device=self.device), label]
 
     def responsibilities(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the posterior probability of each component, shape ``(..., components)``."""
@@ -89,28 +155,88 @@ class GaussianMixtureTarget(ExactTarget):
     def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return ``E[x0 | x]`` (see `ExactTarget.posterior_mean`)."""
         share = self.responsibilities(x, alpha, sigma)
-        return (share[..., None, :] * self._means(x, alpha, sigma)).sum(-1)
+        return self.laws.averaged_mean(share, *_each(x, alpha, sigma))
+
+    def posterior_variance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the diagonal of ``Cov(x0 | x)`` (see `ExactTarget.posterior_variance`)."""
+        share, off = self._shares_and_deviations(x, alpha, sigma)
+        within = self.laws.posterior_variance(*_each(x, alpha, sigma))
+        return (share[..., None] * (off**2 + within)).sum(-2)
+
+    def posterior_trace(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the trace of ``Cov(x0 | x)`` (see `ExactTarget.posterior_trace`)."""
+        share, off = self._shares_and_deviations(x, alpha, sigma)
+        within = self.laws.posterior_variance(*_each(x, alpha, sigma)).sum(-1)
+        between: Tensor = torch.linalg.vecdot(off, off)
+        return (share * (between + within)).sum(-1)
 
     def posterior_covariance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return ``Cov(x0 | x)`` (see `ExactTarget.posterior_covariance`)."""
-        share = self.responsibilities(x, alpha, sigma)
-        means = self._means(x, alpha, sigma)
-        off = means - (share[..., None, :] * means).sum(-1, keepdim=True)
-        between = (share[..., None, :] * off) @ off.mT
-        within = [component.posterior_covariance(x, alpha, sigma) for component in self.components]
-        return between + (share[..., None, None, :] * torch.stack(within, -1)).sum(-1)
+        share, off = self._shares_and_deviations(x, alpha, sigma)
+        between = (share[..., None] * off).mT @ off
+        within = self.laws.posterior_covariance(*_each(x, alpha, sigma))
+        return between + (share[..., None, None] * within).sum(-3)
 
     def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the log density of noisy values (see `ExactTarget.log_density`)."""
         return torch.logsumexp(self._joint_log_density(x, alpha, sigma), -1)
 
     def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the probability flow in one dimension, to about 1e-13 (see `ExactTarget.flow`)."""
-        if self.dim != 1:
-            raise ValueError(f"the flow of a mixture is known in one dimension only, this one has {self.dim}")
+        """Return the probability flow to about 1e-13 (see `ExactTarget.flow`).
+
+        Raises
+        ------
+        ValueError
+            If components differ in more than one coordinate, or their coordinates are correlated.
+        """
+        if not isinstance(self.laws.spaces, IsotropicSpaces | DiagonalSpaces):
+            raise ValueError("the flow of a mixture is not known where its components are correlated")
+        spread = self.laws.spaces.diagonal(self.laws.spaces.variances)
+        differs = ((self.laws.mean != self.laws.mean[0]) | (spread != spread[0])).any(0)
+        if int(differs.sum()) > 1:
+            raise ValueError(
+                "the flow of a mixture is known where its components differ in one coordinate only; "
+                f"these differ in {int(differs.sum())}"
+            )
+        moved = NormalLaws(self.laws.mean[0], DiagonalSpaces(self.dim, spread[0])).flow(x, old, new)
+        if not bool(differs.any()):
+            return moved
+        line = _Line(self.weights, self.laws.mean[:, differs][:, 0], spread[:, differs][:, 0])
+        levels = [level.expand(x.shape)[..., differs] for level in (*old, *new)]
+        along = line.flow(x[..., differs], (levels[0], levels[1]), (levels[2], levels[3]))
+        moved[..., differs] = along
+        return moved
+
+    def _joint_log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return self.laws.log_density(*_each(x, alpha, sigma)) + self.weights.log()
+
+    def _shares_and_deviations(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the responsibilities, and what the components' means differ by from their average."""
+        share = self.responsibilities(x, alpha, sigma)
+        means = self.laws.posterior_mean(*_each(x, alpha, sigma))
+        return share, means - (share[..., None] * means).sum(-2, keepdim=True)
+
+
+def _each(x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give values and levels an axis for the components."""
+    return x[..., None, :], _component_axis(alpha), _component_axis(sigma)
+
+
+def _component_axis(level: Tensor) -> Tensor:
+    return level if level.ndim == 0 else level[..., None, :]
+
+
+class _Line(NamedTuple):
+    """A mixture in one dimension; all fields have shape ``(components,)``."""
+
+    weights: Tensor
+    means: Tensor
+    variances: Tensor
+
+    def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the quantiles at the new levels of the probabilities at the old ones, by bisection."""
         below, above = self._tails(x, *old)
-        reach = 40.0 * max(float(component.variances.sqrt().max()) + 1.0 for component in self.components)
-        reach += max(float(component.mean.abs().max()) for component in self.components)
+        reach = 40.0 * (float(self.variances.max()) ** 0.5 + 1.0) + float(self.means.abs().max())
         low = torch.full_like(x, -reach) * (1.0 + new[1])
         high = -low
         for _ in range(100):
@@ -122,19 +248,9 @@ class GaussianMixtureTarget(ExactTarget):
         return 0.5 * (low + high)
 
     def _tails(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probabilities below and above scalar values."""
-        below, above = torch.zeros_like(x), torch.zeros_like(x)
-        for weight, component in zip(self.weights, self.components, strict=True):
-            white = (x - alpha * component.mean) / torch.sqrt(alpha**2 * component.variances + sigma**2)
-            # torch.special.ndtr loses all digits beyond eight standard deviations.
-            below = below + 0.5 * weight * torch.erfc(-white / math.sqrt(2.0))
-            above = above + 0.5 * weight * torch.erfc(white / math.sqrt(2.0))
-        return below, above
-
-    def _joint_log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        logs = [component.log_density(x, alpha, sigma) for component in self.components]
-        return torch.stack(logs, -1) + self.weights.log()
-
-    def _means(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return the component posterior means, shape ``(..., dim, components)``."""
-        return torch.stack([part.posterior_mean(x, alpha, sigma) for part in self.components], -1)
+        """Return the probabilities below and above values."""
+        alpha, sigma = alpha[..., None], sigma[..., None]
+        std = torch.sqrt(2.0 * (alpha**2 * self.variances + sigma**2))
+        white = (x[..., None] - alpha * self.means) / std
+        # torch.special.ndtr loses all digits beyond eight standard deviations.
+        return 0.5 * torch.erfc(-white) @ self.weights, 0.5 * torch.erfc(white) @ self.weights

@@ -4,9 +4,12 @@ For data with a known law, :math:`x = \alpha x_0 + \sigma\varepsilon` has a know
 
 .. math::
    \nabla\log p(x) = \frac{\alpha\,E[x_0|x] - x}{\sigma^2}, \qquad
-   \operatorname{Cov}(x_0|x) = \frac{\sigma^2}{\alpha}\frac{\partial E[x_0|x]}{\partial x} .
+   \operatorname{Cov}(x_0|x) = \frac{\sigma^2}{\alpha}\frac{\partial E[x_0|x]}{\partial x}, \qquad
+   \Delta\log p(x) = \sum_i \frac{1}{\sigma_i^2}
+   \left[\frac{\alpha_i^2 \operatorname{Var}(x_{0,i}|x)}{\sigma_i^2} - 1\right]
 
-Everything is computed in float64 and returned in the type of the values given.
+(the last with levels that may differ between coordinates).  Everything is computed in float64 and returned in
+the type of the values given.
 """
 
 from __future__ import annotations
@@ -45,6 +48,14 @@ class ExactTarget(ABC):
     def posterior_covariance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return ``Cov(x0 | x)``, of the shape of ``x`` with a last axis ``dim`` appended."""
 
+    def posterior_variance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the diagonal of ``Cov(x0 | x)``, of the shape of ``x``."""
+        return self.posterior_covariance(x, alpha, sigma).diagonal(dim1=-2, dim2=-1)
+
+    def posterior_trace(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the trace of ``Cov(x0 | x)``, of shape ``x.shape[:-1]``."""
+        return self.posterior_variance(x, alpha, sigma).sum(-1)
+
     @abstractmethod
     def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the log density of the noisy values, of shape ``x.shape[:-1]``."""
@@ -75,9 +86,18 @@ class ExactTarget(ABC):
         if generator is None:
             raise ValueError(f"{type(self).__name__} averages its optimal loss over draws; give a generator")
         x0 = self.draw(count, generator)
-        x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
-        covariance = self.posterior_covariance(x, alpha, sigma)
-        return covariance.diagonal(dim1=-2, dim2=-1).mean()
+        x = alpha * x0 + sigma * self.white_noise(count, generator)
+        return self.posterior_variance(x, alpha, sigma).mean()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the target computes; values given on another device go there and back."""
+        return torch.device("cpu")
+
+    def white_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return standard normal values of shape ``(count, dim)``; the generator may live elsewhere."""
+        shape, home = (count, self.dim), generator.device
+        return torch.randn(shape, generator=generator, dtype=torch.float64, device=home).to(self.device)
 
     def check_values(self, x: Tensor) -> None:
         """Raise ``ValueError`` unless the last axis of ``x`` has length ``dim``."""
@@ -100,33 +120,45 @@ class ExactDenoiser(PointwiseDenoiser):
         self.target = target
         self.path = path
 
-    def _levels(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
+    def _noisy(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values and levels as the target computes with them."""
         self.target.check_values(x)
         c = self.path.coefficients(t)
-        wide = x.to(torch.float64)
-        return align(c.alpha, wide), align(c.sigma, wide)
+        wide = x.to(self.target.device, torch.float64)
+        return wide, align(c.alpha, wide), align(c.sigma, wide)
 
     def predict(self, x: Tensor, t: Tensor | float, condition: Any = None) -> ContinuousPrediction:
         """Return the exact posterior mean as a prediction of kind ``"x0"``."""
-        mean = self.target.posterior_mean(x.to(torch.float64), *self._levels(x, t))
-        return ContinuousPrediction(mean.to(x.dtype), "x0")
+        return ContinuousPrediction(self.target.posterior_mean(*self._noisy(x, t)).to(x), "x0")
 
     def posterior(self, x: Tensor, t: Tensor | float) -> Posterior:
         """Return the exact mean and covariance (shape ``(..., dim, dim)``) of the clean data."""
-        levels, wide = self._levels(x, t), x.to(torch.float64)
-        mean = self.target.posterior_mean(wide, *levels)
-        covariance = self.target.posterior_covariance(wide, *levels)
-        return Posterior(mean.to(x.dtype), covariance.to(x.dtype))
+        noisy = self._noisy(x, t)
+        mean, covariance = self.target.posterior_mean(*noisy), self.target.posterior_covariance(*noisy)
+        return Posterior(mean.to(x), covariance.to(x))
+
+    def posterior_variance(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """Return the variance of every coordinate of the clean data, of the shape of ``x``."""
+        return self.target.posterior_variance(*self._noisy(x, t)).to(x)
 
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Return the gradient of the log density of the noisy values, of the shape of ``x``."""
-        alpha, sigma = self._levels(x, t)
-        wide = x.to(torch.float64)
-        return ((alpha * self.target.posterior_mean(wide, alpha, sigma) - wide) / sigma**2).to(x.dtype)
+        wide, alpha, sigma = self._noisy(x, t)
+        return ((alpha * self.target.posterior_mean(wide, alpha, sigma) - wide) / sigma**2).to(x)
+
+    def score_divergence(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """Return the Laplacian of the log density of the noisy values, of shape ``x.shape[:-1]``."""
+        wide, alpha, sigma = self._noisy(x, t)
+        if alpha.shape[-1] == sigma.shape[-1] == 1:
+            alpha, sigma = alpha[..., 0], sigma[..., 0]
+            trace = self.target.posterior_trace(wide, alpha[..., None], sigma[..., None])
+            return ((alpha**2 * trace / sigma**2 - self.target.dim) / sigma**2).to(x)
+        gain = alpha**2 * self.target.posterior_variance(wide, alpha, sigma) / sigma**2
+        return ((gain - 1.0) / sigma**2).sum(-1).to(x)
 
     def log_density(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Return the log density of the noisy values at times ``t``, of shape ``x.shape[:-1]``."""
-        return self.target.log_density(x.to(torch.float64), *self._levels(x, t)).to(x.dtype)
+        return self.target.log_density(*self._noisy(x, t)).to(x)
 
     def optimal_loss(
         self, t: Tensor | float, generator: torch.Generator | None = None, count: int = 4096
@@ -137,10 +169,10 @@ class ExactDenoiser(PointwiseDenoiser):
 
     def flow_map(self, x: Tensor, t: Tensor | float, t_next: Tensor | float) -> Tensor:
         """Return where the probability flow takes values ``x`` from times ``t`` to times ``t_next``."""
-        wide = x.to(torch.float64)
-        return self.target.flow(wide, self._levels(x, t), self._levels(x, t_next)).to(x.dtype)
+        (wide, *old), (_, *new) = self._noisy(x, t), self._noisy(x, t_next)
+        return self.target.flow(wide, (old[0], old[1]), (new[0], new[1])).to(x)
 
     def draw_marginal(self, count: int, t: Tensor | float, generator: torch.Generator) -> Tensor:
         """Draw ``count`` noisy vectors at one time, float64 of shape ``(count, dim)``."""
         x0 = self.target.draw(count, generator)
-        return self.path.marginal(x0, t, torch.randn(x0.shape, generator=generator, dtype=x0.dtype))
+        return self.path.marginal(x0, t, self.target.white_noise(count, generator))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous import Cosine, Heun, Path, RectifiedFlow, VariancePreserving
+from sciffusion.continuous.divergence import divergence
 from sciffusion.exact import ExactDenoiser, ExactTarget, GaussianMixtureTarget, GaussianTarget
 from sciffusion.sampling import State, sample, uniform_grid
 from sciffusion.testing import assert_sampler_matches
@@ -25,7 +26,15 @@ TARGETS: dict[str, ExactTarget] = {
     "full": _correlated(0),
     "autoregressive": GaussianTarget.autoregressive(3, -0.6, std=1.5),
     "mixture": GaussianMixtureTarget(torch.tensor([1.0, 3.0]), [_correlated(1), _correlated(2)]),
+    "round mixture": GaussianMixtureTarget.isotropic([1.0, 3.0], torch.eye(3)[:2] * 2.0, [0.5, 0.8]),
+    "mixed mixture": GaussianMixtureTarget(
+        torch.tensor([1.0, 3.0]),
+        [GaussianTarget.isotropic(3, 0.5), GaussianTarget.diagonal(torch.tensor([0.2, 1.0, 0.5]))],
+    ),
+    "low rank": GaussianTarget.low_rank(torch.tensor([[1.0], [0.5], [-1.0]]), 0.3, torch.ones(3)),
+    "spectral": GaussianTarget.spectral(torch.tensor([0.8, 0.1]), 3, torch.tensor([1.0, 0.0, -1.0])),
 }
+GAUSSIANS = [name for name, target in TARGETS.items() if isinstance(target, GaussianTarget)]
 PATHS: list[Path] = [VariancePreserving(), RectifiedFlow()]
 
 
@@ -58,6 +67,31 @@ def test_covariance_is_the_scaled_jacobian_of_the_mean(name: str, path: Path) ->
     c = path.coefficients(t)
     expected = (c.sigma**2 / c.alpha)[:, None, None] * jacobian
     torch.testing.assert_close(denoiser.posterior(x, t).covariance, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("levels", ["scalar", "item", "coordinate"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_score_divergence_is_the_trace_of_the_jacobian_of_the_score(name: str, levels: str) -> None:
+    denoiser = ExactDenoiser(TARGETS[name], VariancePreserving())
+    x, t = _points()
+    times = {"scalar": t[2], "item": t, "coordinate": t[:, None] * torch.tensor([1.0, 0.8, 0.5])}[levels]
+    score, exact = divergence(lambda v: denoiser.score(v, times), x)
+    torch.testing.assert_close(denoiser.score_divergence(x, times), exact, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(denoiser.score(x, times), score)
+
+
+@pytest.mark.parametrize("levels", ["item", "coordinate"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_posterior_variance_and_trace_are_those_of_the_covariance(name: str, levels: str) -> None:
+    denoiser = ExactDenoiser(TARGETS[name], VariancePreserving())
+    x, t = _points()
+    times = t if levels == "item" else t[:, None] * torch.tensor([1.0, 0.8, 0.5])
+    covariance = denoiser.posterior(x, times).covariance
+    assert covariance is not None
+    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(denoiser.posterior_variance(x, times), diagonal, rtol=1e-9, atol=1e-11)
+    trace = TARGETS[name].posterior_trace(*denoiser._noisy(x, times))
+    torch.testing.assert_close(trace, diagonal.sum(-1), rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -97,7 +131,9 @@ def test_density_of_a_mixture_integrates_to_one() -> None:
         assert float(torch.trapezoid(density, x[:, 0])) == pytest.approx(1.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["isotropic", "diagonal", "full", "autoregressive", "line"])
+@pytest.mark.parametrize(
+    "name", ["isotropic", "diagonal", "full", "autoregressive", "line", "low rank", "spectral"]
+)
 def test_flow_map_is_the_limit_of_small_steps(name: str) -> None:
     line = torch.tensor([-1.0, 1.5], dtype=torch.float64)
     targets = TARGETS | {
@@ -122,7 +158,9 @@ def test_flow_of_a_mixture_is_accurate_far_in_the_tails() -> None:
     torch.testing.assert_close(ours, ExactDenoiser(single, path).flow_map(x, 1.0, 0.2), rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["full", "autoregressive", "mixture"])
+@pytest.mark.parametrize(
+    "name", ["full", "autoregressive", "mixture", "round mixture", "low rank", "spectral"]
+)
 def test_equal_levels_for_every_coordinate_give_the_eigenbasis_result(name: str) -> None:
     denoiser = ExactDenoiser(TARGETS[name], VariancePreserving())
     x, t = _points()
@@ -170,7 +208,7 @@ def test_bad_targets_are_refused() -> None:
         GaussianTarget.autoregressive(3, 1.0)
     with pytest.raises(ValueError, match="weights must be positive"):
         GaussianMixtureTarget(torch.tensor([1.0, 0.0]), [_correlated(0), _correlated(1)])
-    with pytest.raises(ValueError, match="one dimension only"):
+    with pytest.raises(ValueError, match="components are correlated"):
         ExactDenoiser(TARGETS["mixture"], Cosine()).flow_map(torch.zeros(1, 3), 0.9, 0.1)
     with pytest.raises(ValueError, match="last axis of length 3"):
         ExactDenoiser(TARGETS["full"], Cosine()).predict(torch.zeros(2), 0.5)

@@ -1,0 +1,142 @@
+r"""Normal laws under a Gaussian path, one or a batch of them (the components of a mixture).
+
+For :math:`x_0 \sim N(m, C)` with eigenvalues :math:`v_j`, the noisy values have mean :math:`\alpha m` and
+eigenvalues :math:`V_j = \alpha^2 v_j + \sigma^2`.  In the eigenspaces, with :math:`z = x - \alpha m`,
+
+.. math::
+   E[x_0|x] = m + \frac{\alpha v}{V} z, \qquad
+   \operatorname{Var}(x_0|x) = \frac{v\sigma^2}{V}, \qquad
+   z' = \sqrt{V'/V}\, z
+
+(the last along the probability flow).  With levels that differ between correlated coordinates the matrix form
+:math:`E[x_0|x] = m + C A (A C A + S^2)^{-1}(x - A m)` takes over; at coordinates without noise it conditions
+on their values exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sciffusion.exact.eigenspaces import DiagonalSpaces, Eigenspaces, IsotropicSpaces
+
+__all__ = ["NormalLaws"]
+
+
+@dataclass(frozen=True, eq=False)
+class NormalLaws:
+    """Normal laws of data vectors, seen through a Gaussian path.
+
+    Values and levels have shapes that broadcast against the batch axes: ``(..., dim)`` for one law and
+    ``(..., 1, dim)`` for a batch of them.
+
+    Parameters
+    ----------
+    mean : Tensor
+        Shape ``(*batch, dim)``, float64.
+    spaces : Eigenspaces
+        Of the covariances, with the same batch axes.
+    """
+
+    mean: Tensor
+    spaces: Eigenspaces
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance matrices, shape ``(*batch, dim, dim)``."""
+        return self.spaces.matrix(self.spaces.variances)
+
+    def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return ``E[x0 | x]``, shape ``(..., *batch, dim)``."""
+        centred = x - alpha * self.mean
+        spaces = self._spaces(alpha, sigma)
+        if spaces is None:
+            factor = torch.linalg.cholesky(self._noisy_covariance(alpha, sigma))
+            solved = torch.cholesky_solve(centred[..., None], factor)
+            return self.mean + ((self.covariance * alpha[..., None, :]) @ solved)[..., 0]
+        return self.mean + spaces.apply(_gain(spaces, alpha, sigma), centred)
+
+    def averaged_mean(self, share: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the average of `posterior_mean` over a batch axis, weighted by shares ``(..., batch)``."""
+        spaces = self._spaces(alpha, sigma)
+        if isinstance(spaces, IsotropicSpaces):
+            # One product of matrices, and nothing of size items x batch x dim.
+            gain = _gain(spaces, alpha, sigma)[..., 0]
+            lead = share * (1.0 - alpha[..., 0] * gain)
+            return lead @ self.mean + (share * gain).sum(-1, keepdim=True) * x[..., 0, :]
+        return (share[..., None] * self.posterior_mean(x, alpha, sigma)).sum(-2)
+
+    def posterior_variance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the diagonal of ``Cov(x0 | x)``; it does not depend on ``x``, and broadcasts against it."""
+        spaces = self._spaces(alpha, sigma)
+        if spaces is None:
+            return self.posterior_covariance(x, alpha, sigma).diagonal(dim1=-2, dim2=-1)
+        return spaces.diagonal(_left(spaces, alpha, sigma))
+
+    def posterior_covariance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return ``Cov(x0 | x)``, which broadcasts against ``(..., *batch, dim, dim)``."""
+        spaces = self._spaces(alpha, sigma)
+        if spaces is None:
+            gain = self.covariance * alpha[..., None, :]
+            factor = torch.linalg.cholesky(self._noisy_covariance(alpha, sigma))
+            return self.covariance - gain @ torch.cholesky_solve(gain.mT, factor)
+        return spaces.matrix(_left(spaces, alpha, sigma))
+
+    def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the log density of noisy values, shape ``(..., *batch)``."""
+        centred = x - alpha * self.mean
+        constant = 0.5 * self.mean.shape[-1] * math.log(2.0 * math.pi)
+        spaces = self._spaces(alpha, sigma)
+        if spaces is None:
+            factor = torch.linalg.cholesky(self._noisy_covariance(alpha, sigma))
+            solved: Tensor = torch.linalg.solve_triangular(factor, centred[..., None], upper=False)
+            log_std = factor.diagonal(dim1=-2, dim2=-1).log()
+            exponent: Tensor = (solved[..., 0] ** 2).sum(-1)
+            log_volume: Tensor = log_std.sum(-1)
+        else:
+            total = alpha**2 * spaces.variances + sigma**2
+            exponent = spaces.squared_norm(1.0 / total, centred)
+            log_volume = 0.5 * (spaces.multiplicity * total.log()).sum(-1)
+        return -(0.5 * exponent + log_volume + constant)
+
+    def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
+        """Return where the probability flow takes ``x`` from levels ``(alpha, sigma)`` to other ones."""
+        spaces = self._spaces(*old, *new)
+        if spaces is None:
+            raise ValueError("the flow of correlated coordinates is known for one level an item only")
+        before, after = (alpha**2 * spaces.variances + sigma**2 for alpha, sigma in (old, new))
+        return new[0] * self.mean + spaces.apply(torch.sqrt(after / before), x - old[0] * self.mean)
+
+    def mean_posterior_variance(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return ``tr Cov(x0 | x) / dim`` at scalar levels, shape ``batch``."""
+        left = _left(self.spaces, alpha, sigma)
+        return (self.spaces.multiplicity * left).sum(-1) / self.mean.shape[-1]
+
+    def _spaces(self, *levels: Tensor) -> Eigenspaces | None:
+        """Return spaces on which the levels act as numbers, or None where only matrices do."""
+        one_level = all(level.ndim == 0 or level.shape[-1] == 1 for level in levels)
+        if one_level or isinstance(self.spaces, DiagonalSpaces):
+            return self.spaces
+        if isinstance(self.spaces, IsotropicSpaces):
+            dim = self.mean.shape[-1]
+            return DiagonalSpaces(dim, self.spaces.diagonal(self.spaces.variances))
+        return None
+
+    def _noisy_covariance(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        scaled = alpha[..., :, None] * self.covariance * alpha[..., None, :]
+        return scaled + torch.diag_embed(sigma**2)
+
+
+def _gain(spaces: Eigenspaces, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Return ``alpha v / V``, and 0 for a coordinate that is constant and without noise."""
+    total = alpha**2 * spaces.variances + sigma**2
+    return torch.where(total > 0.0, alpha * spaces.variances / total, 0.0)
+
+
+def _left(spaces: Eigenspaces, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Return ``v sigma^2 / V``, what is left of the eigenvalues once the noisy value is known."""
+    total = alpha**2 * spaces.variances + sigma**2
+    return torch.where(total > 0.0, spaces.variances * sigma**2 / total, 0.0)
