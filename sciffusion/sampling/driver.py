@@ -18,6 +18,7 @@ from sciffusion.sampling.compute import ComputePolicy, EveryStep
 from sciffusion.sampling.grids import check_start, checked_grid
 from sciffusion.sampling.guidance.base import Guidance, GuidedDenoiser
 from sciffusion.sampling.hooks import Hook
+from sciffusion.sampling.smc import ParticleReport, ParticleRun, Particles, ParticleStep
 from sciffusion.sampling.state import State
 
 __all__ = ["SampleResult", "sample"]
@@ -57,12 +58,39 @@ class SampleResult:
         Final state.
     trace : Mapping
         What hooks recorded, by name.
+    particles : ParticleReport, optional
+        Weights, effective sample sizes and log normaliser of a run with particles.
     """
 
     samples: Tensor
     nfe: int
     state: State
     trace: Mapping[str, Any]
+    particles: ParticleReport | None = None
+
+    @property
+    def log_weights(self) -> Tensor | None:
+        """Log weights of the samples, those of one system summing to weight 1; None without particles."""
+        return None if self.particles is None else self.particles.log_weights
+
+    @property
+    def ess_history(self) -> Tensor | None:
+        """Effective sample sizes, shape ``(weighings, systems)``; None without particles."""
+        return None if self.particles is None else self.particles.ess_history
+
+    @property
+    def log_normaliser(self) -> Tensor | None:
+        """Log normaliser of the weighted law, one a system; None without particles."""
+        return None if self.particles is None else self.particles.log_normaliser
+
+    def unweighted(self, generator: torch.Generator, count: int | None = None) -> Tensor:
+        """Return samples drawn by their weights, ``count`` a system (as many as particles by default).
+
+        Without particles the samples have no weights and are returned as they are.
+        """
+        if self.particles is None:
+            return self.samples
+        return self.samples[self.particles.draw(generator, count).to(self.samples.device)]
 
 
 class _Counted:
@@ -99,6 +127,8 @@ class _Evaluator:
         self.path = denoiser.path
         self.nfe_per_call = self._guided.nfe
         self.differentiates = self._guided.differentiates
+        self.guided = isinstance(guidance, Guidance) or len(guidance) > 0
+        self.first_prediction: Any = None
 
     @property
     def nfe(self) -> int:
@@ -115,7 +145,13 @@ class _Evaluator:
             prediction = self._policy.forecast(state)
         for hook in self._hooks:
             prediction = hook.after_eval(state, prediction)
+        if self.first_prediction is None:
+            self.first_prediction = prediction
         return prediction
+
+    def unguided(self, state: State) -> Any:
+        """Predict without guidance, hooks and policy; counted."""
+        return self._counted(state, self._condition)
 
 
 def _times(grid_time: Tensor, known: Tensor | None) -> Tensor:
@@ -146,6 +182,7 @@ def _start(
             "give exactly one of shape= (start from the path's prior) and state= (start from there)"
         )
     if state is not None:
+        check_start(state.x, t, state.known)
         start = state if generator is None else replace(state, generator=generator)
         return replace(start, t=_times(t, state.known), index=0, history=state.history if resume else ())
     assert shape is not None
@@ -164,6 +201,7 @@ def sample(
     state: State | None = None,
     condition: Any = None,
     guidance: Guidance | Sequence[Guidance] = (),
+    particles: Particles | None = None,
     hooks: Sequence[Hook] = (),
     policy: ComputePolicy | None = None,
     generator: torch.Generator | None = None,
@@ -193,6 +231,9 @@ def sample(
         Passed to the denoiser at every evaluation.
     guidance : Guidance or sequence of Guidance
         Changes the predictions; in a sequence the first one works on the denoiser itself.
+    particles : Particles, optional
+        Weighs and resamples the items, whose first axis is then systems x particles; after the hooks of each
+        step.
     hooks : sequence of Hook
         Applied in this order.
     policy : ComputePolicy, optional
@@ -213,14 +254,15 @@ def sample(
     Returns
     -------
     SampleResult
-        Samples, number of network evaluations, final state and trace.
+        Samples, number of network evaluations, final state, trace and, with particles, their weights, which
+        any average over the samples needs.
 
     Raises
     ------
     ValueError
         For a grid that does not decrease within [0, 1] (naming the first place), a start that is missing,
-        given twice, not finite (naming the item) or of a shape that its times do not fit, or a missing
-        generator.
+        given twice, not finite (naming the item) or of a shape that its times do not fit, a missing
+        generator, a batch that does not hold whole particle systems, or weights that all vanish.
     TypeError
         For a grid of integers or known sites that are no mask of bool.
     RuntimeError
@@ -232,16 +274,25 @@ def sample(
     evaluator = _Evaluator(denoiser, guidance, condition, hooks, policy, n_steps)
     with _gradient_mode(inference_mode, evaluator.differentiates):
         current = _start(denoiser.path, shape, state, grid[0], generator, dtype, device, resume)
-        check_start(current.x, current.t, current.known)
         policy.start(denoiser.path, grid, solver.nfe)
         for hook in hooks:
             current = hook.before_run(current)
+        run = None if particles is None else particles.begin(current)
         for index in range(n_steps):
-            current = _step(solver, current, _times(grid[index + 1], current.known), evaluator, hooks)
+            t_next = _times(grid[index + 1], current.known)
+            proposed = _step(solver, current, t_next, evaluator)
+            after = proposed
+            for hook in hooks:
+                after = hook.after_step(current, after)
+            if run is not None:
+                last = index == n_steps - 1
+                after = _weighed(run, current, proposed, after, evaluator, solver, last)
+            current = after
             if progress is not None:
                 progress(index + 1, n_steps)
     trace = {name: value for hook in hooks for name, value in hook.trace().items()}
-    return SampleResult(current.x, evaluator.nfe, current, trace)
+    report = None if run is None else run.systems.report()
+    return SampleResult(current.x, evaluator.nfe, current, trace, report)
 
 
 def _gradient_mode(inference_mode: bool, differentiates: bool) -> AbstractContextManager[object]:
@@ -250,10 +301,9 @@ def _gradient_mode(inference_mode: bool, differentiates: bool) -> AbstractContex
     return torch.no_grad() if differentiates else torch.inference_mode()
 
 
-def _step(
-    solver: _Solver, before: State, t_next: Tensor, evaluator: _Evaluator, hooks: Sequence[Hook]
-) -> State:
+def _step(solver: _Solver, before: State, t_next: Tensor, evaluator: _Evaluator) -> State:
     evaluations = evaluator.nfe
+    evaluator.first_prediction = None
     after = replace(solver.step(before, t_next, evaluator), index=before.index + 1)
     made, declared = evaluator.nfe - evaluations, solver.nfe * evaluator.nfe_per_call
     if made > declared:
@@ -262,6 +312,20 @@ def _step(
             f"{type(solver).__name__} made {made} evaluations in a step and declares {declared}"
             f"{guided if evaluator.nfe_per_call > 1 else ''}"
         )
-    for hook in hooks:
-        after = hook.after_step(before, after)
     return after
+
+
+def _weighed(
+    run: ParticleRun,
+    before: State,
+    proposed: State,
+    after: State,
+    evaluator: _Evaluator,
+    solver: _Solver,
+    last: bool,
+) -> State:
+    step = ParticleStep(
+        before, after, proposed, evaluator.first_prediction, evaluator, solver, last, evaluator.guided,
+        lambda: evaluator.unguided(before),
+    )  # fmt: skip
+    return run.after_step(step)
