@@ -19,6 +19,11 @@ from sciffusion.diagnostics.distances import (
     median_distance,
     sliced_wasserstein,
 )
+from sciffusion.diagnostics.hallucination import (
+    CleanEstimateVariance,
+    HallucinationVariance,
+    hallucination_variance,
+)
 from sciffusion.diagnostics.intrinsic_dimension import (
     IntrinsicDimension,
     density_dimension,
@@ -45,9 +50,11 @@ from sciffusion.diagnostics.spectra import SpectrumRatio, spectrum_ratio
 __all__ = [
     "Agreement",
     "Asymmetry",
+    "CleanEstimateVariance",
     "DenoiserDistance",
     "EnergyTest",
     "FokkerPlanckResidual",
+    "HallucinationVariance",
     "IntrinsicDimension",
     "LatentRecovery",
     "Memorisation",
@@ -60,6 +67,7 @@ __all__ = [
     "energy_test",
     "flow_dimension",
     "fokker_planck_residual",
+    "hallucination_variance",
     "jacobian_asymmetry",
     "latent_recovery",
     "maximum_mean_discrepancy",
