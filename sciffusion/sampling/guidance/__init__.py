@@ -2,6 +2,7 @@
 
 from sciffusion.sampling.guidance.base import Guidance, GuidedDenoiser
 from sciffusion.sampling.guidance.classifier_free import AutoGuidance, ClassifierFreeGuidance
+from sciffusion.sampling.guidance.events import Event, EventGuidance, as_events
 from sciffusion.sampling.guidance.likelihood import Likelihood, log_likelihood
 from sciffusion.sampling.guidance.posterior import PosteriorGuidance
 from sciffusion.sampling.guidance.reward import RewardGuidance
@@ -9,10 +10,13 @@ from sciffusion.sampling.guidance.reward import RewardGuidance
 __all__ = [
     "AutoGuidance",
     "ClassifierFreeGuidance",
+    "Event",
+    "EventGuidance",
     "Guidance",
     "GuidedDenoiser",
     "Likelihood",
     "PosteriorGuidance",
     "RewardGuidance",
+    "as_events",
     "log_likelihood",
 ]
