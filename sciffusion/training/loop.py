@@ -20,6 +20,7 @@ from .batches import derived_seed
 from .global_state import deferred_interrupt, preserved_torch_state, quiet_lightning
 from .options import TrainingHistory, TrainingOptions
 from .plan import FitPlan, HeldOutLoss, Objective
+from .posthoc import PostHocAverage
 
 if TYPE_CHECKING:
     from .module import FitModule  # at run time it would import Lightning
@@ -50,6 +51,7 @@ def fit_network(
     checkpoint: str | os.PathLike[str] | None = None,
     description: str = "",
     verbose: bool = False,
+    posthoc: PostHocAverage | None = None,
 ) -> TrainingHistory:
     """Train `network` in place and leave it with the best weights, in evaluation mode.
 
@@ -61,7 +63,8 @@ def fit_network(
     objective : callable
         ``objective(network, batch, generator)`` gives the mean loss of a batch, a scalar, or a vector of one
         loss a member, whose sum is optimised. All randomness must come from `generator`, which lives on the
-        training device (layers such as dropout are seeded as well).
+        training device (layers such as dropout are seeded as well). One that changes with the step is given
+        as a `ScheduledObjective`.
     data : tuple of Tensor
         Tensors with equal first dimension (rows), moved to the device as a whole; a batch is the same tuple
         with the rows of one step.
@@ -86,6 +89,9 @@ def fit_network(
         description is refused.
     verbose : bool
         Show a progress bar.
+    posthoc : PostHocAverage, optional
+        Follows the weights, so that averages of any width can be had from it afterwards; part of the
+        checkpoint. Strategies that train in processes of their own leave its snapshots there.
 
     Returns
     -------
@@ -107,7 +113,7 @@ def fit_network(
     device = _numbered(torch.device(device))
     _check_data(data)
     settings = _trainer_settings(device, trainer_options)
-    plan = FitPlan(objective, data, options, seed, held_out, checkpoint, description, verbose)
+    plan = FitPlan(objective, data, options, seed, held_out, checkpoint, description, verbose, posthoc)
     _check_network(network)
     home = next(network.parameters()).device
     identity = "" if checkpoint is None else plan.identity(network, device)

@@ -30,7 +30,7 @@ from .ema import WeightAverage, profile_of
 from .global_state import InterruptFlag
 from .gradients import clip_gradients
 from .options import TrainingHistory
-from .plan import FitPlan
+from .plan import FitPlan, Objective
 from .record import FitRecord
 
 __all__ = ["FitModule", "TrainingDivergedError"]
@@ -95,6 +95,8 @@ class FitModule(pytorch_lightning.LightningModule):
         self._generator.manual_seed(derived_seed(plan.seed, _NOISE, self.global_rank))
         profile = profile_of(plan.options)
         self._average = None if profile is None else WeightAverage(self._parameters_by_name(), profile)
+        if plan.posthoc is not None:
+            plan.posthoc.begin(self._parameters_by_name())
         self.network.train()
         if plan.checkpoint is not None:
             state = read_checkpoint(plan.checkpoint, self._identity)
@@ -129,6 +131,8 @@ class FitModule(pytorch_lightning.LightningModule):
         """Put the chosen weights into the network."""
         if self.interrupted:
             return
+        if self._plan.posthoc is not None:
+            self._plan.posthoc.snapshot()
         chosen = self._best.weights if self._best is not None else self._averaged_weights()
         self._write_into_network(chosen)
         self.network.zero_grad(set_to_none=True)
@@ -171,7 +175,7 @@ class FitModule(pytorch_lightning.LightningModule):
         assert not isinstance(optimizer, list)
         rows = self._rows.rows(self._step)[self.global_rank :: self.trainer.world_size].to(self.device)
         batch = tuple(tensor[rows] for tensor in self._data)
-        losses = self._plan.objective(self.network, batch, self._generator)
+        losses = self._objective()(self.network, batch, self._generator)
         self._check_members("objective", losses)
         rate = self._plan.options.learning_rate_at(self._step)
         for group in optimizer.param_groups:
@@ -182,9 +186,17 @@ class FitModule(pytorch_lightning.LightningModule):
         self._step += 1
         if self._average is not None:
             self._average.update(self._parameters_by_name())
+        if self._plan.posthoc is not None:
+            self._plan.posthoc.update(self._parameters_by_name())
         self._record.add(losses.reshape(-1))
         if self._bar is not None:
             self._bar.update()
+
+    def _objective(self) -> Objective:
+        """Return the objective of the next update."""
+        at_step = getattr(self._plan.objective, "at_step", None)
+        chosen: Objective = self._plan.objective if at_step is None else at_step(self._step)
+        return chosen
 
     def _evaluate(self) -> None:
         held_out = self._held_out_losses()
@@ -289,6 +301,7 @@ class FitModule(pytorch_lightning.LightningModule):
             "record": self._record.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),
             "best": None if self._best is None else self._best.state_dict(),
+            "posthoc": None if self._plan.posthoc is None else self._plan.posthoc.state_dict(),
         }
         write_checkpoint(self._plan.checkpoint, state, self._identity)
 
@@ -304,6 +317,8 @@ class FitModule(pytorch_lightning.LightningModule):
         self._record.load_state_dict(state["record"], self.device)
         if self._average is not None:
             self._average.load_state_dict(state["average"])
+        if self._plan.posthoc is not None:
+            self._plan.posthoc.load_state_dict(state["posthoc"])
         if state["best"] is not None:
             self._best = BestWeights(self._n_members, self._plan.options.patience)
             self._best.load_state_dict(state["best"], self.device)
