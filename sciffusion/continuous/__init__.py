@@ -11,6 +11,15 @@ from sciffusion.continuous.denoiser import (
     posterior,
 )
 from sciffusion.continuous.divergence import divergence
+from sciffusion.continuous.flow_map import (
+    ConsistencyModel,
+    ConsistencyObjective,
+    ExactFlowMap,
+    FlowMap,
+    SolverFlowMap,
+    TrajectoryModel,
+    TrajectoryObjective,
+)
 from sciffusion.continuous.noise import (
     BrownianTree,
     ColoredNoise,
@@ -66,6 +75,7 @@ from sciffusion.continuous.solvers import (
     recommended_scale,
     sigma_strength,
 )
+from sciffusion.continuous.start import GaussianStart
 
 __all__ = [
     "ERSDE",
@@ -74,6 +84,8 @@ __all__ = [
     "Calibrated",
     "CentredDenoiser",
     "ColoredNoise",
+    "ConsistencyModel",
+    "ConsistencyObjective",
     "ContinuousPrediction",
     "ContinuousState",
     "Cosine",
@@ -86,8 +98,11 @@ __all__ = [
     "Euler",
     "EulerMaruyama",
     "Evaluation",
+    "ExactFlowMap",
+    "FlowMap",
     "FrequencyProgress",
     "FullOperator",
+    "GaussianStart",
     "Heun",
     "LinearOperator",
     "LowRankOperator",
@@ -110,9 +125,12 @@ __all__ = [
     "ScalarOperator",
     "Shifted",
     "Solver",
+    "SolverFlowMap",
     "SpectralOperator",
     "StochasticHeun",
     "StudentNoise",
+    "TrajectoryModel",
+    "TrajectoryObjective",
     "Trigonometric",
     "VarianceExploding",
     "VariancePreserving",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from sciffusion.networks.embeddings import angle_embedding, sinusoidal_embedding
 from sciffusion.networks.mlp import ConditionalMLP, EncodedCondition, EnsembleLinear
+from sciffusion.networks.two_time import TwoTimeMLP
 
 __all__ = [
     "ConditionalMLP",
     "EncodedCondition",
     "EnsembleLinear",
+    "TwoTimeMLP",
     "angle_embedding",
     "sinusoidal_embedding",
 ]
