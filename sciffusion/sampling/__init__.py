@@ -1,25 +1,78 @@
 """Sampling: the state, the driver, time grids, hooks and compute policies."""
 
-from sciffusion.sampling.compute import ComputePolicy, EveryStep
+from sciffusion.sampling.align_steps import AlignedSteps, align_steps, gaussian_klub, klub, refine_grid
+from sciffusion.sampling.compute import (
+    BudgetedCompute,
+    ComputePolicy,
+    EveryStep,
+    StaticRefresh,
+    amplification_profile,
+)
 from sciffusion.sampling.driver import SampleResult, sample
+from sciffusion.sampling.event_probability import (
+    EventProbability,
+    event_probability,
+    probability_of_samples,
+    probability_of_weighted,
+)
+from sciffusion.sampling.few_step import few_step_sample
 from sciffusion.sampling.grids import angle_grid, log_snr_grid, power_grid, uniform_grid
 from sciffusion.sampling.guidance import Guidance, GuidedDenoiser
 from sciffusion.sampling.hooks import Hook, ProjectionHook, TraceRecorder
+from sciffusion.sampling.path_weights import WeightedSamples, weighted_samples
+from sciffusion.sampling.rolling import RolledFrame, rolling_sample
 from sciffusion.sampling.state import State
+from sciffusion.sampling.time_maps import (
+    BlockCausal,
+    BoundaryPhase,
+    KnownElements,
+    MixedTimes,
+    Pyramid,
+    RollingWindow,
+    SharedTime,
+    TimeMap,
+    local_grid,
+)
 
 __all__ = [
+    "AlignedSteps",
+    "BlockCausal",
+    "BoundaryPhase",
+    "BudgetedCompute",
     "ComputePolicy",
+    "EventProbability",
     "EveryStep",
     "Guidance",
     "GuidedDenoiser",
     "Hook",
+    "KnownElements",
+    "MixedTimes",
     "ProjectionHook",
+    "Pyramid",
+    "RolledFrame",
+    "RollingWindow",
     "SampleResult",
+    "SharedTime",
     "State",
+    "StaticRefresh",
+    "TimeMap",
     "TraceRecorder",
+    "WeightedSamples",
+    "align_steps",
+    "amplification_profile",
     "angle_grid",
+    "event_probability",
+    "few_step_sample",
+    "gaussian_klub",
+    "klub",
+    "local_grid",
     "log_snr_grid",
     "power_grid",
+    "probability_of_samples",
+    "probability_of_weighted",
+    "refine_grid",
+    "rolling_sample",
     "sample",
     "uniform_grid",
+    "weighted_samples",
 ]
