@@ -68,7 +68,7 @@ class GaussianTarget(ExactTarget):
     @classmethod
     def of_spaces(cls, mean: Tensor, spaces: Eigenspaces) -> GaussianTarget:
         """Return the law with a covariance given by `sciffusion.exact.eigenspaces.Eigenspaces`."""
-        target = cls.__new__(cls)
+        target = GaussianTarget.__new__(GaussianTarget)
         target._set(mean, spaces)
         return target
 
@@ -76,12 +76,14 @@ class GaussianTarget(ExactTarget):
     def isotropic(cls, dim: int, std: float = 1.0, mean: float | Tensor = 0.0) -> GaussianTarget:
         """Return ``N(mean, std^2 I)`` in ``dim`` dimensions; ``mean`` is a number or of shape ``(dim,)``."""
         centre = torch.as_tensor(mean, dtype=torch.float64).expand(dim)
-        return cls.of_spaces(centre, IsotropicSpaces(dim, torch.full_like(centre[:1], float(std) ** 2)))
+        return GaussianTarget.of_spaces(
+            centre, IsotropicSpaces(dim, torch.full_like(centre[:1], float(std) ** 2))
+        )
 
     @classmethod
     def diagonal(cls, std: Tensor, mean: Tensor | None = None) -> GaussianTarget:
         """Return independent coordinates with the given standard deviations, around 0 by default."""
-        return cls(torch.zeros_like(std) if mean is None else mean, std.to(torch.float64) ** 2)
+        return GaussianTarget(torch.zeros_like(std) if mean is None else mean, std.to(torch.float64) ** 2)
 
     @classmethod
     def full(cls, covariance: Tensor, mean: Tensor | None = None) -> GaussianTarget:
@@ -93,12 +95,12 @@ class GaussianTarget(ExactTarget):
             raise ValueError("covariance must be symmetric")
         centre = torch.zeros_like(wide[0]) if mean is None else mean
         if torch.equal(wide, torch.diag(wide.diagonal())):
-            return cls(centre, wide.diagonal())
+            return GaussianTarget(centre, wide.diagonal())
         variances, basis = torch.linalg.eigh(wide)
         smallest = -1e-12 * float(variances.max())
         if float(variances.min()) < smallest:
             raise ValueError(f"covariance must not have negative eigenvalues, got {float(variances.min())}")
-        return cls(centre, variances.clamp_min(0.0), basis)
+        return GaussianTarget(centre, variances.clamp_min(0.0), basis)
 
     @classmethod
     def low_rank(cls, factor: Tensor, std: float = 0.0, mean: Tensor | None = None) -> GaussianTarget:
@@ -123,7 +125,7 @@ class GaussianTarget(ExactTarget):
         directions, singular, _ = torch.linalg.svd(factor.to(torch.float64), full_matrices=False)
         floor = torch.full_like(singular[:1], float(std) ** 2)
         spaces = LowRankSpaces(torch.cat([singular**2 + floor, floor]), directions)
-        return cls.of_spaces(torch.zeros_like(directions[:, 0]) if mean is None else mean, spaces)
+        return GaussianTarget.of_spaces(torch.zeros_like(directions[:, 0]) if mean is None else mean, spaces)
 
     @classmethod
     def spectral(cls, power: Tensor, dim: int | None = None, mean: Tensor | None = None) -> GaussianTarget:
@@ -150,7 +152,7 @@ class GaussianTarget(ExactTarget):
                 f"power must have dim // 2 + 1 entries, got shape {tuple(power.shape)} for dim={sites}"
             )
         centre = torch.zeros(sites, dtype=torch.float64, device=power.device) if mean is None else mean
-        return cls.of_spaces(centre, FourierSpaces(sites, power.to(torch.float64)))
+        return GaussianTarget.of_spaces(centre, FourierSpaces(sites, power.to(torch.float64)))
 
     @classmethod
     def autoregressive(cls, length: int, coefficient: float, std: float = 1.0) -> GaussianTarget:
@@ -160,7 +162,9 @@ class GaussianTarget(ExactTarget):
         index = torch.arange(length, dtype=torch.float64)
         lag = (index[:, None] - index).abs()
         sign = torch.where(lag % 2 == 1, math.copysign(1.0, coefficient), 1.0)
-        return cls.full(std**2 * sign * torch.as_tensor(abs(coefficient), dtype=torch.float64) ** lag)
+        return GaussianTarget.full(
+            std**2 * sign * torch.as_tensor(abs(coefficient), dtype=torch.float64) ** lag
+        )
 
     @property
     def mean(self) -> Tensor:

@@ -16,13 +16,13 @@ differ, while all others follow their common normal law.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sciffusion.exact.eigenspaces import DiagonalSpaces, IsotropicSpaces, stack_spaces
 from sciffusion.exact.gaussian import GaussianTarget
+from sciffusion.exact.line import LineMixture
 from sciffusion.exact.normal import NormalLaws
 from sciffusion.exact.observation import LinearObservation
 from sciffusion.exact.target import ExactTarget
@@ -165,10 +165,9 @@ class GaussianMixtureTarget(ExactTarget):
 
     def posterior_trace(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the trace of ``Cov(x0 | x)`` (see `ExactTarget.posterior_trace`)."""
-        share, off = self._shares_and_deviations(x, alpha, sigma)
+        share = self.responsibilities(x, alpha, sigma)
         within = self.laws.posterior_variance(*_each(x, alpha, sigma)).sum(-1)
-        between: Tensor = torch.linalg.vecdot(off, off)
-        return (share * (between + within)).sum(-1)
+        return (share * within).sum(-1) + self.laws.mean_spread(share, *_each(x, alpha, sigma))
 
     def posterior_covariance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return ``Cov(x0 | x)`` (see `ExactTarget.posterior_covariance`)."""
@@ -201,7 +200,7 @@ class GaussianMixtureTarget(ExactTarget):
         moved = NormalLaws(self.laws.mean[0], DiagonalSpaces(self.dim, spread[0])).flow(x, old, new)
         if not bool(differs.any()):
             return moved
-        line = _Line(self.weights, self.laws.mean[:, differs][:, 0], spread[:, differs][:, 0])
+        line = LineMixture(self.weights, self.laws.mean[:, differs][:, 0], spread[:, differs][:, 0])
         levels = [level.expand(x.shape)[..., differs] for level in (*old, *new)]
         along = line.flow(x[..., differs], (levels[0], levels[1]), (levels[2], levels[3]))
         moved[..., differs] = along
@@ -224,33 +223,3 @@ def _each(x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tens
 
 def _component_axis(level: Tensor) -> Tensor:
     return level if level.ndim == 0 else level[..., None, :]
-
-
-class _Line(NamedTuple):
-    """A mixture in one dimension; all fields have shape ``(components,)``."""
-
-    weights: Tensor
-    means: Tensor
-    variances: Tensor
-
-    def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the quantiles at the new levels of the probabilities at the old ones, by bisection."""
-        below, above = self._tails(x, *old)
-        reach = 40.0 * (float(self.variances.max()) ** 0.5 + 1.0) + float(self.means.abs().max())
-        low = torch.full_like(x, -reach) * (1.0 + new[1])
-        high = -low
-        for _ in range(100):
-            middle = 0.5 * (low + high)
-            lower, upper = self._tails(middle, *new)
-            # The smaller of the two tails is the one without cancellation.
-            rise = torch.where(below < above, lower < below, upper > above)
-            low, high = torch.where(rise, middle, low), torch.where(rise, high, middle)
-        return 0.5 * (low + high)
-
-    def _tails(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probabilities below and above values."""
-        alpha, sigma = alpha[..., None], sigma[..., None]
-        std = torch.sqrt(2.0 * (alpha**2 * self.variances + sigma**2))
-        white = (x[..., None] - alpha * self.means) / std
-        # torch.special.ndtr loses all digits beyond eight standard deviations.
-        return 0.5 * torch.erfc(-white) @ self.weights, 0.5 * torch.erfc(white) @ self.weights

@@ -69,6 +69,39 @@ class NormalLaws:
             return lead @ self.mean + (share * gain).sum(-1, keepdim=True) * x[..., 0, :]
         return (share[..., None] * self.posterior_mean(x, alpha, sigma)).sum(-2)
 
+    def mean_spread(self, share: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the average over a batch axis of ``|D_k - D|^2``, the spread of the posterior means.
+
+        Parameters
+        ----------
+        share : Tensor
+            Shape ``(..., batch)``, of sum 1.
+        x, alpha, sigma : Tensor
+            As for `posterior_mean`.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(...)``.
+        """
+        spaces = self._spaces(alpha, sigma)
+        gain = _gain(spaces, alpha, sigma) if isinstance(spaces, IsotropicSpaces) else None
+        if gain is None or gain.numel() > self.mean.shape[0]:
+            means = self.posterior_mean(x, alpha, sigma)
+            off = means - (share[..., None] * means).sum(-2, keepdim=True)
+            distances: Tensor = torch.linalg.vecdot(off, off)
+            return (share * distances).sum(-1)
+        # D_k = a_k + g_k x, and the spread is half the sum over pairs of r_k r_l |D_k - D_l|^2: products of
+        # small matrices, and only differences of the a_k and of the g_k, so that nothing cancels.
+        gain = gain.reshape(-1)
+        lead = self.mean * (1.0 - alpha.reshape(()) * gain)[:, None]
+        gaps = ((lead[:, None] - lead) ** 2).sum(-1)
+        point = x[..., 0, :]
+        off_gain = share * (gain - (share * gain).sum(-1, keepdim=True))
+        cross = ((off_gain @ lead) * point).sum(-1)
+        bend = (off_gain * gain).sum(-1) * (point**2).sum(-1)
+        return 0.5 * ((share @ gaps) * share).sum(-1) + 2.0 * cross + bend
+
     def posterior_variance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the diagonal of ``Cov(x0 | x)``; it does not depend on ``x``, and broadcasts against it."""
         spaces = self._spaces(alpha, sigma)
