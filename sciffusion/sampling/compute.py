@@ -20,10 +20,14 @@ proportional-integral controller keeps on the course of the budget N:
 .. math::
    R \leftarrow R + A_i m_i (1 + \text{age}), \qquad
    e_i = \text{spent}_i - N \frac{\sum_{j \le i} A_j}{\sum_j A_j}, \qquad
-   \theta_i = \theta_0 \bar r \exp\Bigl(K_p e_i + K_i \sum_{j \le i} e_j\Bigr),
+   \theta_i = \theta_0 \bar A_i \bar m_i \frac{g_i (g_i + 1)}{2}
+   \exp\Bigl(K_p e_i + K_i \sum_{j \le i} e_j\Bigr),
 
-where :math:`m_i` is the disagreement between the forecasts of the two highest orders, age the number of
-forecasts since the last call and :math:`\bar r` the mean of :math:`A_j m_j` so far.  The control is a
+where :math:`m_i` is the disagreement between the forecasts of the two highest orders and age the number of
+forecasts since the last call.  The threshold is the risk that would gather over the distance :math:`g_i`
+between calls that the rest of the budget pays for, at the mean amplification :math:`\bar A_i` of what lies
+ahead and the mean disagreement :math:`\bar m_i` so far (with a hundredth of the size of the estimate counted
+in five times, so that a run which begins quietly does not spend its calls on nothing).  The control is a
 construction of this library after the idea of *SoftCap* (now BeCARE; Zhang et al., arXiv 2605.27075): a drift
 observer, an amplification profile and a soft budget.
 
@@ -35,6 +39,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import exp
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -48,6 +53,9 @@ from sciffusion.sampling.state import State
 __all__ = ["BudgetedCompute", "ComputePolicy", "EveryStep", "StaticRefresh", "amplification_profile"]
 
 Spacing = Literal["uniform", "amplification"]
+
+#: What a drift is taken to be before any is seen, relative to the estimate, and how often that counts.
+_USUAL_DRIFT, _USUAL_COUNT = 0.01, 5
 
 
 class ComputePolicy(Protocol):
@@ -264,9 +272,8 @@ class BudgetedCompute(_Forecasting):
         Number of last evaluations for which calls are kept.
     max_age : int, optional
         Largest number of forecasts in a row; by default twice the mean number that the budget asks for.
-    threshold : float, optional
-        The start :math:`\theta_0` of the threshold, in units of the mean risk of a step; by default the risk
-        that gathers over the mean distance between two calls.
+    threshold : float, default 1
+        Factor :math:`\theta_0` of the threshold: larger values wait longer and keep calls for the end.
     proportional, integral : float, default .1 and .01
         Gains of the controller.
     windup : float, default 20
@@ -288,7 +295,7 @@ class BudgetedCompute(_Forecasting):
         warm: int = 3,
         reserve: int = 2,
         max_age: int | None = None,
-        threshold: float | None = None,
+        threshold: float = 1.0,
         proportional: float = 0.1,
         integral: float = 0.01,
         windup: float = 20.0,
@@ -302,27 +309,22 @@ class BudgetedCompute(_Forecasting):
                 raise ValueError(f"{name} must not be negative, got {value}")
         if max_age is not None and max_age < 1:
             raise ValueError(f"max_age must be at least 1, got {max_age}")
-        if threshold is not None and not threshold > 0.0:
+        if not threshold > 0.0:
             raise ValueError(f"threshold must be positive, got {threshold}")
         self.warm, self.reserve, self.max_age, self.threshold = warm, reserve, max_age, threshold
         self.proportional, self.integral, self.windup = proportional, integral, windup
 
     def _begin(self) -> None:
+        # A quarter of a small budget at each end, so that half of it is free to go where it counts.
+        self._reserved = min(self.reserve, self.budget // 4)
+        self._warm_up = max(1, min(self.warm, self.budget // 4))
         share = self._profile.cumsum(0) / self._profile.sum()
         self._course = (self.budget * share).tolist()
         self._gain = self._profile.tolist()
-        # The last estimates decide most: a small budget saves on the first ones.
-        self._reserved = min(self.reserve, self.budget - 1)
-        self._warm_up = max(1, min(self.warm, self.budget - self._reserved))
-        guarded = self._warm_up + self._reserved
-        distance = max(self._evaluations - guarded, 1) / max(self.budget - guarded, 1)
-        # The sum of 1 + age over a distance of g evaluations.
-        self._start_threshold = (
-            0.5 * distance * (distance + 1.0) if self.threshold is None else self.threshold
-        )
-        self._oldest = max(2, round(2.0 * distance)) if self.max_age is None else self.max_age
+        ahead = self._profile.flip(0).cumsum(0).flip(0)
+        self._gain_ahead = (ahead / torch.arange(self._evaluations, 0, -1)).tolist()
         self._age, self._risk, self._accumulated = 0, 0.0, 0.0
-        self._risk_sum, self._risk_count = 0.0, 0
+        self._drift_sum, self._drift_count = 0.0, _USUAL_COUNT
 
     def _wants(self, state: State, evaluation: int) -> bool:
         call = self._due(state, evaluation)
@@ -337,19 +339,26 @@ class BudgetedCompute(_Forecasting):
             return False
         if len(self._anchors) < 2:
             return True
-        threshold = self._take_risk(state, evaluation)
-        return self._age >= self._oldest or self._risk >= threshold
+        distance = (left - self._reserved) / (spare - self._reserved)
+        threshold = self._take_risk(state, evaluation, distance)
+        oldest = max(2.0, 2.0 * distance) if self.max_age is None else self.max_age
+        return self._age >= oldest or self._risk >= threshold
 
-    def _take_risk(self, state: State, evaluation: int) -> float:
+    def _take_risk(self, state: State, evaluation: int, distance: float) -> float:
         """Add the risk of forecasting here to what has gathered, and return the threshold for it."""
-        fresh = self._gain[evaluation] * self._drift(state)
-        self._risk += fresh * (1 + self._age)
-        self._risk_sum, self._risk_count = self._risk_sum + fresh, self._risk_count + 1
+        drift = self._drift(state)
+        if self._drift_count == _USUAL_COUNT:
+            size = float(self._anchors[0].x0.square().mean().sqrt())
+            self._drift_sum = _USUAL_COUNT * _USUAL_DRIFT * size
+        self._risk += self._gain[evaluation] * drift * (1 + self._age)
+        self._drift_sum, self._drift_count = self._drift_sum + drift, self._drift_count + 1
+        # What would gather over the mean distance ahead: the sum of 1 + age is g (g + 1) / 2.
+        expected = self._gain_ahead[evaluation] * self._drift_sum / self._drift_count
+        expected *= 0.5 * distance * (distance + 1.0)
         excess = self.spent - self._course[evaluation]
         self._accumulated = min(max(self._accumulated + excess, -self.windup), self.windup)
         control = self.proportional * excess + self.integral * self._accumulated
-        unit = self._risk_sum / self._risk_count
-        return float(self._start_threshold * unit * torch.tensor(control, dtype=torch.float64).exp())
+        return float(self.threshold * expected * exp(control))
 
     def _drift(self, state: State) -> float:
         """Return the root mean square by which the forecasts of the two highest orders differ."""
