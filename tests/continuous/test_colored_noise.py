@@ -18,6 +18,7 @@ from sciffusion.continuous import (
     LinearOperator,
     NoiseSource,
     RectifiedFlow,
+    Solver,
     SpectralOperator,
     StochasticHeun,
     VariancePreserving,
@@ -39,15 +40,20 @@ def _random_covariance(dim: int, seed: int) -> FullOperator:
 Covariance = LinearOperator | Callable[[Tensor], LinearOperator]
 
 
-def _error(steps: int, match_drift: bool, covariance: Covariance) -> float:
+def _error(
+    steps: int,
+    match_drift: bool,
+    covariance: Covariance,
+    solver: type[EulerMaruyama] | type[StochasticHeun] = EulerMaruyama,
+) -> float:
     path, target = RectifiedFlow(), GaussianTarget.autoregressive(3, -0.7)
     start, end = (
         c.alpha**2 * target.covariance + c.sigma**2 * torch.eye(3, dtype=torch.float64)
         for c in (path.coefficients(START), path.coefficients(END))
     )
 
-    def make_solver(impulses: NoiseSource) -> EulerMaruyama:
-        return EulerMaruyama(sigma_strength, ColoredNoise(covariance, match_drift, white=impulses))
+    def make_solver(impulses: NoiseSource) -> Solver:
+        return solver(sigma_strength, ColoredNoise(covariance, match_drift, white=impulses))
 
     grid = uniform_grid(steps, START, END)
     sampled = sampler_covariance(make_solver, ExactDenoiser(target, path), grid, start)
@@ -75,10 +81,18 @@ def test_matched_error_falls_as_one_over_n_and_the_published_one_stays(
     assert published[1] > 10.0 * matched[1]
 
 
-def test_identity_is_white_noise() -> None:
+@pytest.mark.parametrize("covariance", [_random_covariance(3, 0), _turning], ids=["constant", "turning"])
+def test_matched_error_of_the_second_order_solver_falls_as_one_over_n_squared(covariance: Covariance) -> None:
+    matched = [_error(steps, True, covariance, StochasticHeun) for steps in (100, 200)]
+    assert matched[0] / matched[1] == pytest.approx(4.0, abs=0.3)
+    assert _error(200, False, covariance, StochasticHeun) > 100.0 * matched[1]
+
+
+@pytest.mark.parametrize("solver", [EulerMaruyama, StochasticHeun])
+def test_identity_is_white_noise(solver: type[EulerMaruyama] | type[StochasticHeun]) -> None:
     identity = DiagonalOperator(torch.ones(3, dtype=torch.float64))
-    matched, published = (_error(50, match, identity) for match in (True, False))
-    assert matched == pytest.approx(published, rel=1e-10)
+    matched, published = (_error(50, match, identity, solver) for match in (True, False))
+    assert matched == pytest.approx(published, rel=1e-9)
 
 
 def test_known_elements_take_no_part_and_the_others_are_sampled_from_their_conditional_law() -> None:
@@ -113,11 +127,6 @@ def test_noise_of_an_item_does_not_depend_on_the_batch() -> None:
     t, t_next = torch.tensor(0.5), torch.tensor(0.4)
     three = noise.draw(torch.zeros(3, 3), None, t, t_next)
     torch.testing.assert_close(three[1:2], alone.draw(torch.zeros(1, 3), None, t, t_next))
-
-
-def test_second_order_solver_refuses_coloured_noise() -> None:
-    with pytest.raises(TypeError, match="EulerMaruyama"):
-        StochasticHeun(noise=ColoredNoise(_random_covariance(3, 0)))
 
 
 def _field(length: int, exponent: float) -> tuple[GaussianTarget, Tensor]:

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous.denoiser import Denoiser
-from sciffusion.continuous.noise import ColoredNoise, LinearOperator, NoiseSource, WhiteNoise
+from sciffusion.continuous.noise import ColoredNoise, NoiseSource, WhiteNoise
 from sciffusion.continuous.path import PathCoefficients, align, as_times
 from sciffusion.continuous.solvers.base import ContinuousState, Evaluation, Solver, evaluate, linear_step
 
@@ -100,12 +100,30 @@ class _ReverseSolver(Solver):
         return -pull, c.alpha * pull - c.d_alpha
 
     def _noise(
-        self, state: ContinuousState, t_next: Tensor, variance: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], ...]:
+        self, state: ContinuousState, t_next: Tensor, variance: Tensor, color_time: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """Return the standard deviation of the step's noise with its draw; nothing where there is none."""
         if not bool((variance > 0.0).any()):
-            return ()
-        return ((variance.sqrt(), self.noise.draw(state.x, state.generator, state.t, t_next)),)
+            return []
+        source = self.noise.white if isinstance(self.noise, ColoredNoise) else self.noise
+        draw = source.draw(state.x, state.generator, state.t, t_next)
+        if isinstance(self.noise, ColoredNoise):
+            draw = self.noise.operator(color_time).apply(draw, 0.5)
+        return [(variance.sqrt(), draw)]
+
+    def _matched(
+        self, state: ContinuousState, here: Evaluation, variance: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the part ``h sqrt(w) C sqrt(w) score`` of a drift matched to coloured noise, else nothing.
+
+        ``variance`` is ``2 h w``; elements that stand still have no part in it.
+        """
+        if not (isinstance(self.noise, ColoredNoise) and self.noise.match_drift and bool(variance.any())):
+            return []
+        c, root = here.coefficients, torch.sqrt(0.5 * variance)
+        scale = torch.where(root > 0.0, root / c.sigma**2, 0.0)
+        score = align(scale * c.alpha, here.x0) * here.x0 - align(scale, state.x) * state.x
+        return [(root, self.noise.operator(state.t).apply(score))]
 
 
 class EulerMaruyama(_ReverseSolver):
@@ -140,24 +158,14 @@ class EulerMaruyama(_ReverseSolver):
         here = evaluate(state, denoiser)
         c, sigma_next = here.coefficients, denoiser.path.coefficients(t_next).sigma
         length = state.t - t_next
-        w = self._strength(state.t, c, length)
-        others = list(self._noise(state, t_next, 2.0 * length * w))
-        if others and isinstance(self.noise, ColoredNoise) and self.noise.match_drift:
-            root = torch.sqrt(length * w)
-            others.append((root, _colored_score(self.noise.operator(state.t), state, here, root)))
-            w = torch.zeros_like(w)
-        of_x, of_x0 = self._drift(c, w)
+        # A step to clean data needs no noise, and nothing is asked of the strength or the noise there.
+        w = self._strength(state.t, c, torch.where(sigma_next > 0.0, length, 0.0))
+        others = self._noise(state, t_next, 2.0 * length * w, state.t)
+        matched = self._matched(state, here, 2.0 * length * w)
+        of_x, of_x0 = self._drift(c, torch.zeros_like(w) if matched else w)
+        others += matched
         x = linear_step(state, t_next, sigma_next, 1.0 + length * of_x, length * of_x0, here.x0, *others)
         return state.moved(x, t_next, ())
-
-
-def _colored_score(
-    operator: LinearOperator, state: ContinuousState, here: Evaluation, root: Tensor
-) -> Tensor:
-    """Return the operator on ``root`` times the score; elements that stand still have no part in it."""
-    c = here.coefficients
-    scale = torch.where(root > 0.0, root / c.sigma**2, 0.0)
-    return operator.apply(align(scale * c.alpha, here.x0) * here.x0 - align(scale, state.x) * state.x)
 
 
 class StochasticHeun(_ReverseSolver):
@@ -165,15 +173,8 @@ class StochasticHeun(_ReverseSolver):
 
     Parameters
     ----------
-    strength : callable, default `anderson_strength`
-        As for `EulerMaruyama`.
-    noise : NoiseSource, optional
-        White by default; `ColoredNoise` is refused.
-
-    Raises
-    ------
-    TypeError
-        For coloured noise, with which only `EulerMaruyama` knows how to match the drift.
+    strength, noise
+        As for `EulerMaruyama`; the covariance of coloured noise is that of the middle of the step.
 
     Notes
     -----
@@ -183,11 +184,6 @@ class StochasticHeun(_ReverseSolver):
     order = 2
     nfe = 2
 
-    def __init__(self, strength: NoiseStrength = anderson_strength, noise: NoiseSource | None = None) -> None:
-        if isinstance(noise, ColoredNoise):
-            raise TypeError("StochasticHeun takes no ColoredNoise; use EulerMaruyama")
-        super().__init__(strength, noise)
-
     def step(self, state: S, t_next: Tensor, denoiser: Denoiser) -> S:
         """Make one step (see `Solver.step`, and `EulerMaruyama.step` for what is refused)."""
         t_next = as_times(t_next)
@@ -195,20 +191,26 @@ class StochasticHeun(_ReverseSolver):
         c, c_next = here.coefficients, denoiser.path.coefficients(t_next)
         length, middle = state.t - t_next, 0.5 * (state.t + t_next)
         moving = torch.where(c_next.sigma > 0.0, length, 0.0)
-        old = self._drift(c, self._strength(state.t, c, length))
-        w_middle = self._strength(middle, denoiser.path.coefficients(middle), length)
-        noise = self._noise(state, t_next, 2.0 * moving * w_middle)
+        w, w_next = self._strength(state.t, c, moving), self._strength(t_next, c_next, moving)
+        w_middle = self._strength(middle, denoiser.path.coefficients(middle), moving)
+        noise = self._noise(state, t_next, 2.0 * moving * w_middle, middle)
+        matched = self._matched(state, here, 2.0 * moving * w)
+        old = self._drift(c, torch.zeros_like(w) if matched else w)
         growth, pull = 1.0 + length * old[0], length * old[1]
-        x = linear_step(state, t_next, c_next.sigma, growth, pull, here.x0, *noise)
+        x = linear_step(state, t_next, c_next.sigma, growth, pull, here.x0, *noise, *matched)
         guess = state.moved(x, t_next, ())
         if not bool((moving > 0.0).any()):
             return guess
         ahead = evaluate(guess, denoiser)
-        new = self._drift(c_next, self._strength(t_next, c_next, moving))
-        # The predicted state expanded in x, D and the noise, so that one update uses x, D, D' and the noise.
+        matched_next = self._matched(guess, ahead, 2.0 * moving * w_next)
+        new = self._drift(c_next, torch.zeros_like(w) if matched_next else w_next)
+        # The predicted state expanded in its parts, so that one update uses each of them once.
         half = 0.5 * length
         of_x = 1.0 + half * (old[0] + new[0] * growth)
         of_x0 = half * (old[1] + new[0] * pull)
-        spread = tuple((std * (1.0 + half * new[0]), draw) for std, draw in noise)
-        x = linear_step(state, t_next, c_next.sigma, of_x, of_x0, here.x0, (half * new[1], ahead.x0), *spread)
+        others = [(half * new[1], ahead.x0)]
+        others += [(std * (1.0 + half * new[0]), draw) for std, draw in noise]
+        others += [(root * (0.5 + half * new[0]), score) for root, score in matched]
+        others += [(0.5 * root, score) for root, score in matched_next]
+        x = linear_step(state, t_next, c_next.sigma, of_x, of_x0, here.x0, *others)
         return state.moved(x, t_next, ())
