@@ -45,6 +45,7 @@ from sciffusion.diagnostics.ode_sde_gap import (
     fokker_planck_residual,
     ode_sde_gap,
 )
+from sciffusion.diagnostics.posterior_spread import PosteriorSpread, SpreadTolerance, posterior_spread
 from sciffusion.diagnostics.spectra import SpectrumRatio, spectrum_ratio
 
 __all__ = [
@@ -60,7 +61,9 @@ __all__ = [
     "Memorisation",
     "RankCalibration",
     "RegionCoverage",
+    "PosteriorSpread",
     "SpectrumRatio",
+    "SpreadTolerance",
     "denoiser_distance",
     "density_dimension",
     "energy_distance",
@@ -75,6 +78,7 @@ __all__ = [
     "memorisation",
     "normal_bundle_dimension",
     "ode_sde_gap",
+    "posterior_spread",
     "principal_directions",
     "rank_calibration",
     "region_coverage",
