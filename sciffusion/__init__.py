@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sciffusion.domains.survival import SDPMSurvival
+    from sciffusion.estimators.anomaly import DiffusionAnomalyDetector
+    from sciffusion.estimators.density import DensityDiffusion
 
     __version__: str
 
-__all__ = ["SDPMSurvival", "__version__"]
+__all__ = ["DensityDiffusion", "DiffusionAnomalyDetector", "SDPMSurvival", "__version__"]
 
-_MODULE_OF_NAME = {"SDPMSurvival": "sciffusion.domains.survival"}
+_MODULE_OF_NAME = {
+    "DensityDiffusion": "sciffusion.estimators.density",
+    "DiffusionAnomalyDetector": "sciffusion.estimators.anomaly",
+    "SDPMSurvival": "sciffusion.domains.survival",
+}
 
 
 def __getattr__(name: str) -> object:
