@@ -29,14 +29,35 @@ class LineMixture(NamedTuple):
     variances: Tensor
 
     def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the quantiles at the new levels of the probabilities at the old ones, by bisection."""
-        below, above = self._tails(x, *old)
+        """Return the quantiles at the new levels of the probabilities at the old ones."""
+        return self._quantile(*self._tails(x, *old), *new)
+
+    def quantile(self, probability: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the values below which noisy ones lie with the given probabilities.
+
+        Parameters
+        ----------
+        probability : Tensor
+            In (0, 1), any shape.
+        alpha, sigma : Tensor
+            Levels that broadcast against it.
+
+        Returns
+        -------
+        Tensor
+            Of the shape of ``probability``, to about 1e-13.
+        """
+        probability = probability.to(torch.float64)
+        return self._quantile(probability, 1.0 - probability, alpha, sigma)
+
+    def _quantile(self, below: Tensor, above: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the values with given probabilities below and above, by bisection."""
         reach = 40.0 * (float(self.variances.max()) ** 0.5 + 1.0) + float(self.means.abs().max())
-        low = torch.full_like(x, -reach) * (1.0 + new[1])
+        low = torch.full_like(below, -reach) * (1.0 + sigma)
         high = -low
         for _ in range(100):
             middle = 0.5 * (low + high)
-            lower, upper = self._tails(middle, *new)
+            lower, upper = self._tails(middle, alpha, sigma)
             # The smaller of the two tails is the one without cancellation.
             rise = torch.where(below < above, lower < below, upper > above)
             low, high = torch.where(rise, middle, low), torch.where(rise, high, middle)

@@ -1,4 +1,9 @@
-"""Comparison of samples with the law that they should have."""
+r"""Comparison of samples, also weighted ones, with the law that they should have.
+
+Along a direction the two-sample statistic is the largest difference of the two distribution functions.  With
+weights :math:`w_i` of sum 1 that of the samples is a weighted sum of steps, and they count as
+:math:`1/\sum_i w_i^2` draws (Kong's effective sample size) in Kolmogorov's limit law.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,7 @@ def assert_sampler_matches(
     target: ExactTarget,
     generator: torch.Generator,
     *,
+    log_weights: Tensor | None = None,
     projections: int = 8,
     significance: float = 1e-3,
 ) -> None:
@@ -33,6 +39,8 @@ def assert_sampler_matches(
         The law that they should have.
     generator : torch.Generator
         For the exact draws and the directions.
+    log_weights : Tensor, optional
+        Log importance weights of the samples up to a constant, shape ``(count,)``; equal by default.
     projections : int, default 8
         Number of random directions besides the coordinates.
     significance : float, default 1e-3
@@ -42,14 +50,20 @@ def assert_sampler_matches(
     ------
     AssertionError
         Naming the worst direction and its p-value.
+    ValueError
+        For weights of another shape, or that are not finite.
     """
     target.check_values(samples)
     values = samples.reshape(-1, target.dim).to(torch.float64).cpu()
     exact = target.draw(values.shape[0], generator)
     random = torch.randn(target.dim, projections, generator=generator, dtype=torch.float64)
     directions = torch.cat([torch.eye(target.dim, dtype=torch.float64), random / random.norm(dim=0)], dim=1)
-    pairs = zip((values @ directions).mT.numpy(), (exact @ directions).mT.numpy(), strict=True)
-    p_values = [float(stats.ks_2samp(ours, theirs).pvalue) for ours, theirs in pairs]
+    pairs = zip((values @ directions).mT, (exact @ directions).mT, strict=True)
+    if log_weights is None:
+        p_values = [float(stats.ks_2samp(ours.numpy(), theirs.numpy()).pvalue) for ours, theirs in pairs]
+    else:
+        weights = _normalised(log_weights, values.shape[0])
+        p_values = [_weighted_p_value(ours, theirs, weights) for ours, theirs in pairs]
     worst = min(range(len(p_values)), key=p_values.__getitem__)
     if p_values[worst] * len(p_values) < significance:
         direction = directions[:, worst].tolist()
@@ -57,3 +71,25 @@ def assert_sampler_matches(
             f"samples differ from the target along {direction}: "
             f"p={p_values[worst]:.2g}, the smallest of {len(p_values)}"
         )
+
+
+def _normalised(log_weights: Tensor, count: int) -> Tensor:
+    if log_weights.shape != (count,):
+        raise ValueError(f"log_weights must have shape ({count},), got {tuple(log_weights.shape)}")
+    wide = log_weights.to("cpu", torch.float64)
+    if bool(wide.isnan().any()) or not bool(wide.max().isfinite()):
+        raise ValueError("log_weights must hold no NaN or +inf, and not only -inf")
+    weights = torch.exp(wide - wide.max())
+    return weights / weights.sum()
+
+
+def _weighted_p_value(ours: Tensor, theirs: Tensor, weights: Tensor) -> float:
+    """Return the asymptotic p-value of the largest difference of the two distribution functions."""
+    values, order = torch.cat([ours, theirs]).sort()
+    equal = torch.full_like(theirs, -1.0 / theirs.shape[0])
+    difference = torch.cat([weights, equal])[order].cumsum(0)
+    # Only after the last of equal values are both functions complete.
+    last = torch.cat([values[1:] > values[:-1], torch.ones(1, dtype=torch.bool)])
+    effective = 1.0 / float((weights**2).sum())
+    scale = (effective * theirs.shape[0] / (effective + theirs.shape[0])) ** 0.5
+    return float(stats.kstwobign.sf(scale * float(difference[last].abs().max())))

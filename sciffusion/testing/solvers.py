@@ -1,4 +1,4 @@
-r"""Laws that every solver obeys, and measurements of its order and of the law that it samples.
+r"""Laws that every solver obeys, and the covariance of what it samples.
 
 For Gaussian data the perfect denoiser is linear, so a sampler maps its start and every noise that it draws
 linearly to its result.  Feeding unit impulses instead of noise reads off this map, and the covariance of the
@@ -7,8 +7,7 @@ samples follows without drawing any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -24,65 +23,7 @@ from sciffusion.sampling.driver import sample
 from sciffusion.sampling.grids import uniform_grid
 from sciffusion.sampling.state import State
 
-__all__ = ["OrderMeasurement", "assert_solver_laws", "measure_order", "sampler_covariance"]
-
-
-@dataclass(frozen=True)
-class OrderMeasurement:
-    """Errors of a solver at growing numbers of steps.
-
-    Parameters
-    ----------
-    steps : tuple of int
-        Numbers of steps, growing.
-    errors : tuple of float
-        Largest absolute error for each.
-    """
-
-    steps: tuple[int, ...]
-    errors: tuple[float, ...]
-
-    @property
-    def orders(self) -> tuple[float, ...]:
-        """Observed order between neighbouring numbers of steps."""
-        errors, steps = torch.tensor(self.errors), torch.tensor(self.steps, dtype=torch.float32)
-        slopes = -errors.log().diff() / steps.log().diff()
-        return tuple(float(slope) for slope in slopes)
-
-
-def measure_order(
-    solver: Solver,
-    denoiser: Denoiser,
-    start: Tensor,
-    exact: Tensor,
-    steps: Sequence[int] = (64, 128, 256),
-    make_grid: Callable[[int], Tensor] = uniform_grid,
-) -> OrderMeasurement:
-    """Measure how the error of a deterministic solver falls with the number of steps.
-
-    Parameters
-    ----------
-    solver : Solver
-        Without noise.
-    denoiser : Denoiser
-        Usually an exact one.
-    start, exact : Tensor
-        Values at the first time of the grid and the exact result at its last, of one shape.
-    steps : sequence of int
-        Numbers of steps.
-    make_grid : callable, default `uniform_grid`
-        From a number of steps to a grid.
-
-    Returns
-    -------
-    OrderMeasurement
-        Errors and observed orders.
-    """
-    errors = []
-    for count in steps:
-        result = sample(denoiser, solver, make_grid(count), state=State(x=start))
-        errors.append(float((result.samples - exact).abs().max()))
-    return OrderMeasurement(tuple(steps), tuple(errors))
+__all__ = ["assert_solver_laws", "sampler_covariance"]
 
 
 class _ImpulseNoise:

@@ -150,3 +150,60 @@ def test_sampler_covariance_of_a_deterministic_run_is_the_squared_factor() -> No
 def test_orders_are_slopes_of_the_errors() -> None:
     measured = OrderMeasurement((10, 20, 60), (1.0, 0.25, 0.25 / 27.0))
     assert measured.orders == pytest.approx((2.0, 3.0), rel=1e-5)
+
+
+def test_weighted_samples_of_the_right_law_pass_and_wrong_weights_are_refused() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target, proposal = GaussianTarget.isotropic(2, std=1.0), GaussianTarget.isotropic(2, std=1.4, mean=0.2)
+    x = proposal.draw(6000, generator)
+    one, zero = torch.ones(()).to(x), torch.zeros(()).to(x)
+    log_weights = target.log_density(x, one, zero) - proposal.log_density(x, one, zero)
+    assert_sampler_matches(x, target, generator, log_weights=log_weights + 100.0)
+    for wrong in (torch.zeros_like(log_weights), 0.2 * log_weights, 2.0 * log_weights):
+        with pytest.raises(AssertionError, match="samples differ"):
+            assert_sampler_matches(x, target, generator, log_weights=wrong)
+
+
+def test_equal_weights_give_the_unweighted_test() -> None:
+    generator = torch.Generator().manual_seed(0)
+    other = GaussianTarget.isotropic(1, mean=0.06)
+    x = other.draw(3000, generator)
+    messages = []
+    for weights in (None, torch.zeros(3000)):
+        with pytest.raises(AssertionError) as caught:
+            assert_sampler_matches(
+                x, GaussianTarget.isotropic(1), torch.Generator().manual_seed(1), log_weights=weights,
+                significance=1.0,
+            )  # fmt: skip
+        messages.append(float(str(caught.value).split("p=")[1].split(",")[0]))
+    assert messages[0] == pytest.approx(messages[1], rel=0.1)
+
+
+def test_weighted_samples_are_refused_at_the_stated_rate() -> None:
+    # With significance .2 about a fifth of correct runs is refused, and no more.
+    target, proposal = GaussianTarget.isotropic(1), GaussianTarget.isotropic(1, std=1.3)
+    refused = 0
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        x = proposal.draw(500, generator)
+        one, zero = torch.ones(()).to(x), torch.zeros(()).to(x)
+        log_weights = target.log_density(x, one, zero) - proposal.log_density(x, one, zero)
+        try:
+            assert_sampler_matches(
+                x, target, generator, log_weights=log_weights, projections=0, significance=0.2
+            )
+        except AssertionError:
+            refused += 1
+    # Binomial(200, .2): 62 is exceeded once in 10,000 runs.
+    assert 5 < refused <= 62
+
+
+def test_bad_weights_are_named() -> None:
+    x, generator = torch.zeros(3, 1), torch.Generator()
+    for weights, words in (
+        (torch.zeros(2), "shape"),
+        (torch.tensor([0.0, float("nan"), 0.0]), "no NaN"),
+        (torch.full((3,), -float("inf")), "not only -inf"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            assert_sampler_matches(x, GaussianTarget.isotropic(1), generator, log_weights=weights)
