@@ -39,6 +39,12 @@ from sciffusion.continuous.noise import (
 from sciffusion.continuous.objective import DenoisingObjective, Weighting
 from sciffusion.continuous.path import Path, PathCoefficients, align, as_times
 from sciffusion.continuous.prediction import ContinuousPrediction, PredictionKind, conversion_coefficients
+from sciffusion.continuous.reflected import (
+    ReflectedAtoms,
+    ReflectedObjective,
+    ReflectedVarianceExploding,
+    fold,
+)
 from sciffusion.continuous.schedules import (
     Cosine,
     RectifiedFlow,
@@ -76,6 +82,14 @@ from sciffusion.continuous.solvers import (
     sigma_strength,
 )
 from sciffusion.continuous.start import GaussianStart
+from sciffusion.continuous.two_time import (
+    GaussianHeads,
+    NetworkHeads,
+    TwoTimeHeads,
+    TwoTimeInterpolant,
+    TwoTimeObjective,
+    TwoTimePrediction,
+)
 
 __all__ = [
     "ERSDE",
@@ -102,12 +116,14 @@ __all__ = [
     "FlowMap",
     "FrequencyProgress",
     "FullOperator",
+    "GaussianHeads",
     "GaussianStart",
     "Heun",
     "LinearOperator",
     "LowRankOperator",
     "MeanReverting",
     "NetworkDenoiser",
+    "NetworkHeads",
     "NoiseScale",
     "NoiseSource",
     "NoiseStrength",
@@ -122,6 +138,9 @@ __all__ = [
     "PredictorCorrector",
     "QuadratureScale",
     "RectifiedFlow",
+    "ReflectedAtoms",
+    "ReflectedObjective",
+    "ReflectedVarianceExploding",
     "ScalarOperator",
     "Shifted",
     "Solver",
@@ -132,6 +151,10 @@ __all__ = [
     "TrajectoryModel",
     "TrajectoryObjective",
     "Trigonometric",
+    "TwoTimeHeads",
+    "TwoTimeInterpolant",
+    "TwoTimeObjective",
+    "TwoTimePrediction",
     "VarianceExploding",
     "VariancePreserving",
     "Weighting",
@@ -142,6 +165,7 @@ __all__ = [
     "calibrate",
     "conversion_coefficients",
     "divergence",
+    "fold",
     "gaussian_panel",
     "gaussian_start",
     "measure_progress",

@@ -18,7 +18,7 @@ from sciffusion.sampling.event_probability import (
 from sciffusion.sampling.few_step import few_step_sample
 from sciffusion.sampling.grids import angle_grid, log_snr_grid, power_grid, uniform_grid
 from sciffusion.sampling.guidance import Guidance, GuidedDenoiser
-from sciffusion.sampling.hooks import Hook, ProjectionHook, TraceRecorder
+from sciffusion.sampling.hooks import Hook, ProjectionHook, ReflectionHook, TraceRecorder
 from sciffusion.sampling.path_weights import WeightedSamples, weighted_samples
 from sciffusion.sampling.rolling import RolledFrame, rolling_sample
 from sciffusion.sampling.state import State
@@ -33,6 +33,7 @@ from sciffusion.sampling.time_maps import (
     TimeMap,
     local_grid,
 )
+from sciffusion.sampling.two_time import follow_curve, posterior_mean_slider, restore, slider_curve
 
 __all__ = [
     "AlignedSteps",
@@ -49,6 +50,7 @@ __all__ = [
     "MixedTimes",
     "ProjectionHook",
     "Pyramid",
+    "ReflectionHook",
     "RolledFrame",
     "RollingWindow",
     "SampleResult",
@@ -63,16 +65,20 @@ __all__ = [
     "angle_grid",
     "event_probability",
     "few_step_sample",
+    "follow_curve",
     "gaussian_klub",
     "klub",
     "local_grid",
     "log_snr_grid",
+    "posterior_mean_slider",
     "power_grid",
     "probability_of_samples",
     "probability_of_weighted",
     "refine_grid",
+    "restore",
     "rolling_sample",
     "sample",
+    "slider_curve",
     "uniform_grid",
     "weighted_samples",
 ]
