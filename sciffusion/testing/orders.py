@@ -4,7 +4,8 @@ A deterministic solver of order p makes an error :math:`O(n^{-p})` in n steps on
 reference problem is the mixture :math:`0.3\,N(-1.5, 0.4^2) + 0.7\,N(1, 0.6^2)`, started from quantiles of its
 noisy law, whose probability flow is known exactly.  A stochastic solver has a weak order, measured without
 drawing samples: for Gaussian data of standard deviation 0.7 the variance of its result is a number that can
-be computed (`sampler_covariance`), from noise 20 down to 0.01.
+be computed (`sampler_covariance`), from noise 20 down to 0.01 and, because leading errors of one sign and the
+other may cancel along a whole run, down to 1 as well.
 
 The observed order is the slope of the error between the last two numbers of steps.  A solver passes if it is
 no more than the tolerance below the expected one; from order 3 on, 2.1 is asked for, because solvers with one
@@ -153,7 +154,9 @@ def measure_order(
 
 
 def measure_weak_order(
-    make_solver: Callable[[NoiseSource], Solver], steps: Sequence[int] = (80, 160, 320)
+    make_solver: Callable[[NoiseSource], Solver],
+    steps: Sequence[int] = (80, 160, 320),
+    noise_end: float = 0.01,
 ) -> OrderMeasurement:
     """Measure how the error of the sampled variance falls with the number of steps, without drawing samples.
 
@@ -163,16 +166,18 @@ def measure_weak_order(
         From a noise source to the solver; a deterministic one ignores the source.
     steps : sequence of int
         Numbers of steps, equally spaced in the log of the noise.
+    noise_end : float, default 0.01
+        Noise level at which the run ends.
 
     Returns
     -------
     OrderMeasurement
         Relative errors of the variance, for the module's Gaussian problem, and observed weak orders.
     """
-    path = VarianceExploding(0.01, 20.0)
+    path = VarianceExploding(noise_end, 20.0)
     denoiser = ExactDenoiser(GaussianTarget.isotropic(1, std=0.7), path)
     start = torch.full((1, 1), 0.7**2 + 20.0**2, dtype=torch.float64)
-    exact = 0.7**2 + 0.01**2
+    exact = 0.7**2 + noise_end**2
     errors = [
         abs(float(sampler_covariance(make_solver, denoiser, uniform_grid(count), start)) / exact - 1.0)
         for count in steps
@@ -229,14 +234,15 @@ def assert_weak_order(
     Returns
     -------
     OrderMeasurement
-        What was measured.
+        What was measured where the observed order is lowest.
 
     Raises
     ------
     AssertionError
         If the observed weak order is too low, or the errors are not finite.
     """
-    measured = measure_weak_order(make_solver)
+    both = [measure_weak_order(make_solver, noise_end=noise_end) for noise_end in (0.01, 1.0)]
+    measured = min(both, key=lambda one: one.orders[-1])
     _check(measured, expected, tolerance, "weak order")
     return measured
 

@@ -22,7 +22,7 @@ from sciffusion.continuous import (
     as_times,
 )
 from sciffusion.continuous.solvers.base import evaluate
-from sciffusion.testing import assert_order, assert_weak_order, reference_problem
+from sciffusion.testing import assert_order, assert_weak_order, measure_weak_order, reference_problem
 
 FLOW = RectifiedFlow(alpha_min=0.01, sigma_min=0.01)
 
@@ -129,6 +129,28 @@ def test_a_first_order_solver_that_claims_more_is_caught() -> None:
             assert_order(Euler(), claimed)
     with pytest.raises(AssertionError, match="order 3 expected"):
         assert_order(Heun(), 3)
+
+
+class _Cancelling(Solver):
+    """First order, with leading errors of the variance that cancel by accident over a run to clean data."""
+
+    order = 2
+
+    def __init__(self, noise: NoiseSource) -> None:
+        self.noise = noise
+
+    def step(self, state: Any, t_next: Tensor, denoiser: Any) -> Any:
+        here = evaluate(state, denoiser)
+        old, new = here.coefficients.sigma, denoiser.path.coefficients(as_times(t_next)).sigma
+        noise = self.noise.draw(state.x, state.generator, state.t, t_next)
+        x = state.x + 2.0 * (new / old - 1.0) * (state.x - here.x0) + torch.sqrt(old**2 - new**2) * noise
+        return state.moved(x, t_next, ())
+
+
+def test_accidental_cancellation_does_not_pass_for_order() -> None:
+    assert measure_weak_order(_Cancelling).orders[-1] > 1.85
+    with pytest.raises(AssertionError, match="weak order 2 expected, 1"):
+        assert_weak_order(_Cancelling, 2)
 
 
 class _Scaled:
