@@ -2,6 +2,8 @@
 
 from sciffusion.sampling.guidance.base import Guidance, GuidedDenoiser
 from sciffusion.sampling.guidance.classifier_free import AutoGuidance, ClassifierFreeGuidance
+from sciffusion.sampling.guidance.density import DensityGuidance
+from sciffusion.sampling.guidance.density_noise import DensityControlledNoise, MedianNormStart
 from sciffusion.sampling.guidance.events import Event, EventGuidance, as_events
 from sciffusion.sampling.guidance.likelihood import Likelihood, log_likelihood
 from sciffusion.sampling.guidance.posterior import PosteriorGuidance
@@ -10,11 +12,14 @@ from sciffusion.sampling.guidance.reward import RewardGuidance
 __all__ = [
     "AutoGuidance",
     "ClassifierFreeGuidance",
+    "DensityControlledNoise",
+    "DensityGuidance",
     "Event",
     "EventGuidance",
     "Guidance",
     "GuidedDenoiser",
     "Likelihood",
+    "MedianNormStart",
     "PosteriorGuidance",
     "RewardGuidance",
     "as_events",
