@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from sciffusion.continuous import DPMSolverMultistep, VariancePreserving
 from sciffusion.diagnostics import memorisation
 from sciffusion.diagnostics.memorisation import nearest_neighbours
-from sciffusion.exact import GaussianMixtureTarget
+from sciffusion.exact import EmpiricalTarget, ExactDenoiser, GaussianMixtureTarget
+from sciffusion.sampling import State, log_snr_grid, sample
 
 DIM = 4
 
@@ -37,6 +39,24 @@ def test_exact_samplers_pass_and_copying_ones_are_flagged() -> None:
     assert bad.copies > 0.9
     assert bad.training_share_z is not None
     assert bad.training_share_z > 8.0
+
+
+def test_the_sampler_of_the_empirical_law_is_flagged_and_that_of_the_true_law_is_not() -> None:
+    generator = torch.Generator().manual_seed(6)
+    train, held_out = target().draw(150, generator), target().draw(150, generator)
+    path = VariancePreserving()
+    found = []
+    for law in (target(), EmpiricalTarget(train)):
+        start = torch.randn(300, DIM, generator=generator, dtype=torch.float64)
+        grid = log_snr_grid(path, 30, last_log_snr=5.0)
+        run = sample(ExactDenoiser(law, path), DPMSolverMultistep(2), grid, state=State(x=start))
+        found.append(memorisation(run.samples, train, held_out))
+    exact, copied = found
+    assert abs(exact.copies - 0.05) < 3.0 * exact.copies_error
+    assert exact.training_share_z is not None
+    assert abs(exact.training_share_z) < 3.0
+    assert copied.copies > 0.95
+    assert copied.training_share == 1.0
 
 
 def test_without_held_out_data_the_training_samples_are_each_others_reference() -> None:
