@@ -188,8 +188,8 @@ class FeynmanKacSteering(Particles):
         Weigh each step by the ratio of unguided and guided transition densities, so that the unguided law is
         tilted and guidance only leads particles.  For solvers with one evaluation a step and a noise source
         (``AncestralDDPM``, first-order ``ERSDE``), on grids that end above ``t=0``; costs one further network
-        evaluation a step.  The weights stay even only where the noise is that of the path (``AncestralDDPM``):
-        with another amount even perfect guidance is a poor proposal.
+        evaluation a step.  The weights stay even only where the noise is that of the path
+        (``AncestralDDPM``): with another amount even perfect guidance is a poor proposal.
 
     Raises
     ------
