@@ -333,7 +333,7 @@ def test_published_weights_of_a_tilted_mixture() -> None:
     for name, control, weights in (
         ("guided", "langevin", "trapezoid"),
         ("unguided", "unguided", "trapezoid"),
-        ("guidance", "langevin", "none"),
+        ("guidance", "none", "none"),
     ):
         sampler = DriftLiteSampler.from_denoiser(denoiser, control=control, weights=weights, resample=False)
         grid = torch.linspace(1.0, 1e-3, 251, dtype=torch.float64)
