@@ -77,7 +77,9 @@ def match_values(given: Tensor | float, values: Tensor, name: str) -> Tensor:
     ValueError
         For another shape.
     """
-    tensor = torch.as_tensor(given).detach().to(values)
+    # Without the type a Python number would pass through float32.
+    wide = given if isinstance(given, Tensor) else torch.as_tensor(given, dtype=torch.float64)
+    tensor = wide.detach().to(values.device, values.dtype)
     if tensor.shape not in ((), values.shape[1:], values.shape):
         raise ValueError(
             f"{name} must be a number or have shape {tuple(values.shape[1:])} (shared by all items) or "

@@ -14,7 +14,7 @@ method  C                                                            exact for  
 dps     0                                                            no prior of width    1
 pigdm   :math:`r_t^2 I`, :math:`r_t^2 = \frac{\sigma^2 c^2}          N(., c^2 I)          1
         {\sigma^2 + \alpha^2 c^2}`
-tmpd    :math:`\frac{\sigma^2}{\alpha}\frac{\partial D}{\partial x}` Gaussian data        m, or 3 (row sums)
+tmpd    :math:`\frac{\sigma^2}{\alpha}\frac{\partial D}{\partial x}` Gaussian data        m, or 2 (row sums)
 mmps    the same, S solved by conjugate gradients                    Gaussian data        iterations + 1
 ======= ============================================================ ==================== ==================
 
