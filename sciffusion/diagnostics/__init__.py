@@ -14,6 +14,7 @@ from sciffusion.diagnostics.convergence import (
     sample_agreement,
 )
 from sciffusion.diagnostics.distances import (
+    distance_floor,
     energy_distance,
     maximum_mean_discrepancy,
     median_distance,
@@ -59,13 +60,14 @@ __all__ = [
     "IntrinsicDimension",
     "LatentRecovery",
     "Memorisation",
+    "PosteriorSpread",
     "RankCalibration",
     "RegionCoverage",
-    "PosteriorSpread",
     "SpectrumRatio",
     "SpreadTolerance",
     "denoiser_distance",
     "density_dimension",
+    "distance_floor",
     "energy_distance",
     "energy_test",
     "flow_dimension",

@@ -34,7 +34,13 @@ from torch import Tensor
 
 from sciffusion.diagnostics.checks import as_samples, as_weights, check_same_dim
 
-__all__ = ["energy_distance", "maximum_mean_discrepancy", "median_distance", "sliced_wasserstein"]
+__all__ = [
+    "distance_floor",
+    "energy_distance",
+    "maximum_mean_discrepancy",
+    "median_distance",
+    "sliced_wasserstein",
+]
 
 #: Largest number of pairs that are held at once.
 _BLOCK = 4_000_000
@@ -179,6 +185,56 @@ def sliced_wasserstein(
     for block in directions.split(per_block, dim=1):
         total += _line_cost((x @ block).mT, (y @ block).mT, w, v, power).sum(-1)
     return (total / n_projections) ** (1.0 / power)
+
+
+def distance_floor(
+    distance: Callable[[Tensor, Tensor], Tensor],
+    reference: Tensor,
+    *,
+    generator: torch.Generator,
+    count: int | None = None,
+    n_repeats: int = 20,
+) -> tuple[float, float]:
+    """Return the distance between two disjoint samples of the reference: what a perfect sampler would reach.
+
+    Parameters
+    ----------
+    distance : callable
+        From two samples to a scalar, such as `energy_distance`; bind its options, a common ``median`` say,
+        beforehand.
+    reference : Tensor
+        Shape ``(n, dim)``.
+    generator : torch.Generator
+        Draws the samples.
+    count : int, optional
+        Size of each sample, at most ``n / 2``, which is the default. The floor falls with it: take the size
+        at which samples are compared.
+    n_repeats : int, default 20
+        Number of pairs.
+
+    Returns
+    -------
+    mean, std : float
+        Over the pairs, which share rows: the standard deviation is a little too small.
+
+    Raises
+    ------
+    ValueError
+        For a count outside 1 to ``n / 2`` or fewer than two pairs.
+    """
+    rows = as_samples(reference, "reference", least=2)
+    size = rows.shape[0] // 2 if count is None else count
+    if not 1 <= size <= rows.shape[0] // 2 or n_repeats < 2:
+        raise ValueError(
+            f"count must lie in 1 to {rows.shape[0] // 2} (half the reference) and n_repeats be at least 2, "
+            f"got {size} and {n_repeats}"
+        )
+    found = []
+    for _ in range(n_repeats):
+        order = torch.randperm(rows.shape[0], generator=generator, device=generator.device).to(rows.device)
+        found.append(float(distance(rows[order[:size]], rows[order[size : 2 * size]])))
+    values = torch.tensor(found, dtype=torch.float64)
+    return float(values.mean()), float(values.std())
 
 
 def median_distance(samples: Tensor) -> float:

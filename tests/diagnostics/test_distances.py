@@ -10,13 +10,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from sciffusion.diagnostics import distances as module
 from sciffusion.diagnostics import (
+    distance_floor,
     energy_distance,
     maximum_mean_discrepancy,
     median_distance,
     sliced_wasserstein,
 )
+from sciffusion.diagnostics import distances as module
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
     "energy": energy_distance,
@@ -93,6 +94,24 @@ def test_unbiased_energy_distance_is_zero_on_average_and_the_biased_one_is_not()
     assert abs(float(values.mean())) < 4.0 * float(values.std()) / 20.0
     # The biased one has the mean 2 E|x - x'| / n, and E|x - x'| = sqrt(pi) in two dimensions.
     assert float(energy_distance(x, y).mean()) == pytest.approx(2.0 * math.sqrt(math.pi) / 20.0, rel=0.05)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_floor_is_the_distance_of_independent_samples_of_that_size(name: str) -> None:
+    pairs = [(normal(25, 2, seed), normal(25, 2, seed + 60)) for seed in range(60)]
+    expected = torch.stack([DISTANCES[name](*pair) for pair in pairs])
+    mean, std = distance_floor(
+        DISTANCES[name],
+        normal(2000, 2, 200),
+        generator=torch.Generator().manual_seed(0),
+        count=25,
+        n_repeats=60,
+    )
+    error = float(expected.std()) * math.sqrt(2.0 / 60.0)
+    assert mean == pytest.approx(float(expected.mean()), abs=4.0 * error)
+    assert std == pytest.approx(float(expected.std()), rel=0.5)
+    with pytest.raises(ValueError, match="count must lie in 1 to 15"):
+        distance_floor(DISTANCES[name], pairs[0][0].repeat(2, 1)[:30], generator=torch.Generator(), count=16)
 
 
 def test_kernel_discrepancy_of_two_points_has_its_closed_form() -> None:
