@@ -8,6 +8,7 @@ from sciffusion.sampling.compute import (
     StaticRefresh,
     amplification_profile,
 )
+from sciffusion.sampling.driftlite import AnalyticReward, DifferentiableReward, DriftLiteSampler
 from sciffusion.sampling.driver import SampleResult, sample
 from sciffusion.sampling.event_probability import (
     EventProbability,
@@ -21,7 +22,14 @@ from sciffusion.sampling.guidance import Guidance, GuidedDenoiser
 from sciffusion.sampling.hooks import Hook, ProjectionHook, ReflectionHook, TraceRecorder
 from sciffusion.sampling.path_weights import WeightedSamples, weighted_samples
 from sciffusion.sampling.rolling import RolledFrame, rolling_sample
+from sciffusion.sampling.smc import (
+    ParticleReport,
+    Particles,
+    effective_sample_size,
+    systematic_resample,
+)
 from sciffusion.sampling.state import State
+from sciffusion.sampling.steering import FeynmanKacSteering, GaussianDraws, PosteriorMean
 from sciffusion.sampling.time_maps import (
     BlockCausal,
     BoundaryPhase,
@@ -37,17 +45,25 @@ from sciffusion.sampling.two_time import follow_curve, posterior_mean_slider, re
 
 __all__ = [
     "AlignedSteps",
+    "AnalyticReward",
     "BlockCausal",
     "BoundaryPhase",
     "BudgetedCompute",
     "ComputePolicy",
+    "DifferentiableReward",
+    "DriftLiteSampler",
     "EventProbability",
     "EveryStep",
+    "FeynmanKacSteering",
+    "GaussianDraws",
     "Guidance",
     "GuidedDenoiser",
     "Hook",
     "KnownElements",
     "MixedTimes",
+    "ParticleReport",
+    "Particles",
+    "PosteriorMean",
     "ProjectionHook",
     "Pyramid",
     "ReflectionHook",
@@ -63,6 +79,7 @@ __all__ = [
     "align_steps",
     "amplification_profile",
     "angle_grid",
+    "effective_sample_size",
     "event_probability",
     "few_step_sample",
     "follow_curve",
@@ -79,6 +96,7 @@ __all__ = [
     "rolling_sample",
     "sample",
     "slider_curve",
+    "systematic_resample",
     "uniform_grid",
     "weighted_samples",
 ]

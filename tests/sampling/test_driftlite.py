@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -445,71 +444,3 @@ def test_records_and_counts() -> None:
     assert result.ess_history.shape == (7, SYSTEMS)
     again = _run(sampler, _grid(7), reward=_reward, gamma=2.0)
     assert torch.equal(result.samples, again.samples)
-
-
-# Bad input -----------------------------------------------------------------------------------------------
-
-
-def test_rewards_without_derivatives_are_sent_to_steering() -> None:
-    sampler = DriftLiteSampler.from_denoiser(ExactDenoiser(MIXTURE, PATH))
-    with pytest.raises(TypeError, match="use FeynmanKacSteering for black-box rewards"):
-        _run(sampler, reward=lambda x: np.asarray(x.detach()).sum(-1))
-    with pytest.raises(TypeError, match="use FeynmanKacSteering for black-box rewards"):
-        _run(sampler, reward=lambda x: (x[:, 0] > 0).double())
-    with pytest.raises(TypeError, match="reward must be a function"):
-        _run(sampler, reward=3.0)
-
-
-def test_rewards_that_are_not_numbers_name_the_particle() -> None:
-    def reward(x: Tensor) -> Tensor:
-        broken = torch.zeros(x.shape[0], dtype=x.dtype)
-        broken[4] = math.nan
-        return _reward(x) + broken
-
-    sampler = DriftLiteSampler.from_denoiser(ExactDenoiser(MIXTURE, PATH))
-    with pytest.raises(ValueError, match="reward returned nan for particle 4 of the batch"):
-        _run(sampler, reward=reward)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"gamma": 0.0}, "gamma must be positive"),
-        ({"grid": torch.linspace(0.0, 1.0, 5).double()}, "grid"),
-        ({"grid": torch.linspace(1.0, 0.0, 5).double()}, "stop above that where sigma is 0"),
-        ({"grid": _grid(4)[:, None].expand(5, 3)}, "grid must be a vector"),
-        ({"start": torch.zeros(3, 2)}, r"start must return shape \(1200, 2\)"),
-        ({"count": 1}, "count must be at least 2"),
-        ({"reward": _reward, "reward_schedule": lambda c: torch.ones_like(c.alpha)}, "reward_schedule"),
-        ({"reward": lambda x: _reward(x)[:, None]}, r"reward must return shape \(1200,\)"),
-    ],
-)
-def test_bad_runs_are_refused(options: dict[str, Any], message: str) -> None:
-    sampler = DriftLiteSampler.from_denoiser(ExactDenoiser(MIXTURE, PATH))
-    with pytest.raises(ValueError, match=message):
-        _run(sampler, **options)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"control": "best"}, "control must be one of"),
-        ({"weights": "right"}, "weights must be one of"),
-        ({"control": "ecg"}, "needs log densities"),
-        ({"threshold": 1.2}, "threshold must lie in"),
-        ({"noise_scale": -1.0}, "noise_scale must be finite"),
-        ({"bound": 0.0}, "bound must be positive"),
-        ({"project": _without_centre}, "give project and effective_dim together"),
-    ],
-)
-def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DriftLiteSampler.from_score(lambda x, t: -x, PATH, **settings)
-
-
-def test_scores_of_a_wrong_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"score must return shape \(1200, 2\), got \(1200,\)"):
-        _run(DriftLiteSampler.from_score(lambda x, t: -x[:, 0], PATH, control="none"))
-    sampler = DriftLiteSampler.from_score(lambda x, t: -x, PATH, divergence=lambda x, t: -x)
-    with pytest.raises(ValueError, match=r"divergence must return shape \(1200,\)"):
-        _run(sampler)
