@@ -93,6 +93,24 @@ class SampleResult:
         return self.samples[self.particles.draw(generator, count).to(self.samples.device)]
 
 
+class _RememberingPath:
+    """A path that keeps the coefficients it gave last: where a step ends, the next one begins."""
+
+    def __init__(self, path: Any) -> None:
+        self._path = path
+        self._times: Tensor | None = None
+        self._coefficients: Any = None
+
+    def coefficients(self, t: Tensor) -> Any:
+        """Return the path's coefficients at times ``t``, computed once for one tensor."""
+        if t is not self._times:
+            self._times, self._coefficients = t, self._path.coefficients(t)
+        return self._coefficients
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._path, name)
+
+
 class _Counted:
     """A denoiser that counts its calls."""
 
@@ -124,7 +142,7 @@ class _Evaluator:
         self._hooks = hooks
         self._policy = policy
         self._n_steps = n_steps
-        self.path = denoiser.path
+        self.path = _RememberingPath(denoiser.path)
         self.nfe_per_call = self._guided.nfe
         self.differentiates = self._guided.differentiates
         self.guided = isinstance(guidance, Guidance) or len(guidance) > 0

@@ -17,6 +17,7 @@ from sciffusion.continuous import (
     Euler,
     Heun,
     NetworkDenoiser,
+    PathCoefficients,
     Solver,
     VariancePreserving,
 )
@@ -201,6 +202,21 @@ def test_policy_decides_which_evaluations_cost() -> None:
     # Two first-order steps with one clean estimate are one step: the grid of every second time.
     coarse = sample(DENOISER, solver, uniform_grid(3), state=state)
     torch.testing.assert_close(result.samples, coarse.samples, rtol=1e-10, atol=1e-12)
+
+
+def test_coefficients_are_computed_once_for_every_time() -> None:
+    class Noted(VariancePreserving):
+        def coefficients(self, t: Tensor | float) -> PathCoefficients:
+            calls.append(float(t))
+            return super().coefficients(t)
+
+    calls: list[float] = []
+    path = Noted()
+    for solver in (DPMSolverMultistep(2), Heun()):
+        calls.clear()
+        denoiser = NetworkDenoiser(lambda x, time, condition: x, path)
+        sample(denoiser, solver, uniform_grid(4), state=State(x=_start(4, 3)))
+        assert calls == [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
 def test_progress_is_reported_after_every_step() -> None:

@@ -148,9 +148,12 @@ def linear_step(
     """
     fixed = state.t == t_next
     clean = (sigma_next == 0.0) & ~fixed
-    of_x = torch.where(fixed, 1.0, torch.where(clean, 0.0, of_x))
-    of_x0 = torch.where(fixed, 0.0, torch.where(clean, 1.0, of_x0))
+    ruled = fixed | clean
+    if bool(ruled.any()):  # Seldom; else the step does not pay for it.
+        of_x = torch.where(fixed, 1.0, torch.where(clean, 0.0, of_x))
+        of_x0 = torch.where(fixed, 0.0, torch.where(clean, 1.0, of_x0))
+        others = tuple((torch.where(ruled, 0.0, coefficient), tensor) for coefficient, tensor in others)
     x = align(of_x, state.x) * state.x + align(of_x0, x0) * x0
     for coefficient, tensor in others:
-        x = x + align(torch.where(fixed | clean, 0.0, coefficient), tensor) * tensor
+        x = x + align(coefficient, tensor) * tensor
     return x
