@@ -135,6 +135,8 @@ def posterior_spread(
     tolerance = SpreadTolerance() if tolerance is None else tolerance
     rows = []
     for index in picked:
+        if torch.as_tensor(times[index]).numel() != 1:
+            raise ValueError(f"times[{index}] must be one time for all values, got {times[index]}")
         t = float(torch.as_tensor(times[index]))
         row = _compare(atoms, path, as_samples(states[index], f"states[{index}]", least=2), t)
         rows.append(_judged(row, each, tolerance))

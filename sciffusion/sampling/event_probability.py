@@ -21,6 +21,10 @@ to :math:`P(E | x_T) \approx P(E)`: then the variance vanishes however rare the 
 to probability-flow densities of the end points (Finzi et al.): those need the divergence of two flows per
 sample, are biased by the error of the solver and have no bound.
 
+Unbiased does not mean that every run sees everything: where guidance misses a part of the event, only the
+share without guidance can find it, and a run without a hit there is too low with too small an error, as plain
+Monte Carlo would be.
+
 What is not removed: the error of the model and that of its discretisation.  Tails feel the latter most: on
 four correlated Gaussian values and 100 steps, ancestral steps (of order 1) make an event of probability 1e-3
 two fifths too rare; the default is within 1 per cent there and within 2 at 1e-6.

@@ -160,6 +160,8 @@ def test_bad_input_is_refused():
     x = torch.zeros(5, 1)
     with pytest.raises(ValueError, match="states and times must match, got 1 and 2"):
         posterior_spread(x, PATH, INSTRUMENT, [x], [0.0, 0.1])
+    with pytest.raises(ValueError, match=r"times\[0\] must be one time for all values"):
+        posterior_spread(x, PATH, INSTRUMENT, [x], [torch.zeros(5)])
     with pytest.raises(ValueError, match="needs a generator"):
         posterior_spread(PRIOR, PATH, INSTRUMENT, [x], [0.0])
     with pytest.raises(ValueError, match="states have dimension 2 and atoms 1"):

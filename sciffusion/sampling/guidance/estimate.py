@@ -98,9 +98,18 @@ class DifferentiableEstimate:
         return align(self.coefficients.sigma**2 / self.coefficients.alpha, self.x)
 
     def pull_back(self, direction: Tensor) -> Tensor:
-        """Return the transposed Jacobian of the estimate times a direction: one backward pass."""
+        """Return the transposed Jacobian of the estimate times a direction: one backward pass.
+
+        Raises
+        ------
+        ValueError
+            If the estimate does not depend on the state in a way that can be differentiated.
+        """
         if not self.value.requires_grad:
-            return torch.zeros_like(direction)
+            raise ValueError(
+                "the denoiser's clean estimate carries no gradient to its input: guidance needs a denoiser "
+                "that can be differentiated (no torch.no_grad, no detach, no numpy inside)"
+            )
         (gradient,) = torch.autograd.grad(self.value, self.x, direction, retain_graph=True)
         return gradient
 

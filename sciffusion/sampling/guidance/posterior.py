@@ -11,7 +11,7 @@ For readings :math:`y = A(x_0) + \sigma_y\eta` the score of :math:`p_t(x | y)` i
 ======= ============================================================ ==================== ==================
 method  C                                                            exact for            backward passes
 ======= ============================================================ ==================== ==================
-dps     0                                                            no prior of width    1
+dps     0                                                            none                 1
 pigdm   :math:`r_t^2 I`, :math:`r_t^2 = \frac{\sigma^2 c^2}          N(., c^2 I)          1
         {\sigma^2 + \alpha^2 c^2}`
 tmpd    :math:`\frac{\sigma^2}{\alpha}\frac{\partial D}{\partial x}` Gaussian data        m, or 2 (row sums)

@@ -227,6 +227,10 @@ def test_bad_readings_are_refused():
         _guided(_state(), PosteriorGuidance(missing))
     with pytest.raises(ValueError, match="items have 4 values"):
         _guided(_state(), PosteriorGuidance(Likelihood(torch.ones(1, 3), 1.0, 1.0)))
+    blind = NetworkDenoiser(lambda x, t, condition: x.detach(), PATH)
+    for method in ("dps", "tmpd", "mmps"):
+        with pytest.raises(ValueError, match="clean estimate carries no gradient"):
+            _guided(_state(), PosteriorGuidance(INSTRUMENT, method), blind)
     flat = Likelihood(lambda x: x.detach()[:, 0], 1.0, 1.0)
     with pytest.raises(ValueError, match="carries no gradient"):
         _guided(_state(), PosteriorGuidance(flat))
