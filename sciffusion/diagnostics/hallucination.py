@@ -68,7 +68,9 @@ class CleanEstimateVariance(Hook):
         low, high = self.window
         if not bool(((state.t >= low) & (state.t <= high)).all()):
             return prediction
-        clean = prediction.to("x0", self.path.coefficients(state.t), state.x).value.to(torch.float32)
+        clean = prediction.to("x0", self.path.coefficients(state.t), state.x).value
+        if clean.element_size() < 4:
+            clean = clean.to(torch.float32)
         self._count += 1
         if self._mean is None or self._squares is None:
             self._mean, self._squares = clean.clone(), torch.zeros_like(clean)
