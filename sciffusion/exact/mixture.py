@@ -71,7 +71,7 @@ class GaussianMixtureTarget(ExactTarget):
         means : Tensor
             Shape ``(components, dim)``, or ``(components,)`` for one dimension.
         stds : Tensor
-            Standard deviations of the shape of ``means``.
+            Standard deviations of the shape of ``means``; equal ones within every row give round components.
 
         Returns
         -------
@@ -81,6 +81,8 @@ class GaussianMixtureTarget(ExactTarget):
         if means.shape != stds.shape:
             raise ValueError(f"means and stds must match, got {tuple(means.shape)} and {tuple(stds.shape)}")
         columns = (means.reshape(means.shape[0], -1), stds.reshape(stds.shape[0], -1))
+        if bool((columns[1] == columns[1][:, :1]).all()):
+            return cls.isotropic(weights, columns[0], columns[1][:, 0])
         parts = [GaussianTarget.diagonal(std, mean) for mean, std in zip(*columns, strict=True)]
         return cls(torch.as_tensor(weights, dtype=torch.float64), parts)
 

@@ -120,20 +120,42 @@ class NormalLaws:
 
     def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the log density of noisy values, shape ``(..., *batch)``."""
-        centred = x - alpha * self.mean
         constant = 0.5 * self.mean.shape[-1] * math.log(2.0 * math.pi)
         spaces = self._spaces(alpha, sigma)
+        exponent: Tensor | None
         if spaces is None:
             factor = torch.linalg.cholesky(self._noisy_covariance(alpha, sigma))
-            solved: Tensor = torch.linalg.solve_triangular(factor, centred[..., None], upper=False)
+            centred = (x - alpha * self.mean)[..., None]
+            solved: Tensor = torch.linalg.solve_triangular(factor, centred, upper=False)
             log_std = factor.diagonal(dim1=-2, dim2=-1).log()
-            exponent: Tensor = (solved[..., 0] ** 2).sum(-1)
+            exponent = (solved[..., 0] ** 2).sum(-1)
             log_volume: Tensor = log_std.sum(-1)
         else:
             total = alpha**2 * spaces.variances + sigma**2
-            exponent = spaces.squared_norm(1.0 / total, centred)
+            exponent = self._round_exponent(x, alpha, total)
+            if exponent is None:
+                exponent = spaces.squared_norm(1.0 / total, x - alpha * self.mean)
             log_volume = 0.5 * (spaces.multiplicity * total.log()).sum(-1)
         return -(0.5 * exponent + log_volume + constant)
+
+    def _round_exponent(self, x: Tensor, alpha: Tensor, total: Tensor) -> Tensor | None:
+        """Return ``|x - alpha m_k|^2 / V_k`` of round components by one product of matrices.
+
+        None where the laws are no batch of round ones, or where the terms of the expanded square would cancel
+        by more than 1e-11 of the exponent's unit.
+        """
+        if self.mean.ndim != 2 or x.shape[-2:-1] != (1,) or alpha.ndim == 0:
+            return None
+        if not isinstance(self.spaces, IsotropicSpaces) or total.shape[-1] > 1:
+            return None
+        middle = self.mean.mean(0)
+        off, level = self.mean - middle, alpha[..., 0, :]
+        point = x[..., 0, :] - level * middle
+        near, far = (point * point).sum(-1, keepdim=True), (off * off).sum(-1)
+        rounding = torch.finfo(x.dtype).eps * (near.max() + level.max() ** 2 * far.max())
+        if not bool(rounding <= 1e-11 * total.min()):
+            return None
+        return (near - 2.0 * level * (point @ off.mT) + level**2 * far) / total[..., 0]
 
     def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
         """Return where the probability flow takes ``x`` from levels ``(alpha, sigma)`` to other ones."""

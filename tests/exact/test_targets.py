@@ -219,3 +219,28 @@ def test_bad_targets_are_refused() -> None:
 def test_draws_of_a_mixture_match_draws_with_other_seeds() -> None:
     draws = TARGETS["mixture"].draw(3000, torch.Generator().manual_seed(5))
     assert_sampler_matches(draws, TARGETS["mixture"], torch.Generator().manual_seed(6))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-5])
+def test_round_components_give_what_their_matrices_give(scale: float) -> None:
+    # Small scales make the expanded squares cancel, where the plain form takes over.
+    means = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 3.0
+    stds = scale * torch.tensor([0.3, 0.5, 0.7, 0.9], dtype=torch.float64)
+    path = RectifiedFlow()
+    ours = ExactDenoiser(GaussianMixtureTarget.isotropic([1, 2, 3, 4], means, stds), path)
+    eye = torch.eye(6, dtype=torch.float64)
+    spread = [GaussianTarget(m, std**2 * eye[0].new_ones(6), eye) for m, std in zip(means, stds, strict=True)]
+    theirs = ExactDenoiser(GaussianMixtureTarget(torch.tensor([1.0, 2.0, 3.0, 4.0]), spread), path)
+    for t in (0.3 * scale, 0.5, 1.0):
+        x = ours.draw_marginal(20, t, torch.Generator().manual_seed(1))
+        for times in (t, torch.full((20,), t, dtype=torch.float64)):
+            for name in ("score", "score_divergence", "log_density", "posterior_variance"):
+                expected = getattr(theirs, name)(x, times)
+                # Scores of 1e6 are differences of values around 3, of which seven digits are left.
+                size = 1e-9 * float(expected.abs().max())
+                torch.testing.assert_close(getattr(ours, name)(x, times), expected, rtol=0.0, atol=size)
+
+
+def test_equal_standard_deviations_give_round_components() -> None:
+    target = GaussianMixtureTarget.from_stds([0.5, 0.5], torch.eye(2), torch.tensor([[0.3, 0.3], [0.5, 0.5]]))
+    assert target.laws.spaces.variances.shape == (2, 1)
