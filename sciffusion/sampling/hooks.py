@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from sciffusion.continuous.reflected import fold
 from sciffusion.sampling.state import State
 
-__all__ = ["Hook", "ProjectionHook", "TraceRecorder"]
+__all__ = ["Hook", "ProjectionHook", "ReflectionHook", "TraceRecorder"]
 
 
 class Hook:
@@ -110,3 +112,38 @@ class ProjectionHook(Hook):
                 f"{tuple(after.x.shape)} and {after.x.dtype}; expected the same"
             )
         return replace(after, x=x)
+
+
+class ReflectionHook(Hook):
+    """Folds the values back between bounds after every step, or only after the last one.
+
+    Where the law of the noisy values lies between the bounds at every time, as on
+    `sciffusion.continuous.reflected.ReflectedVarianceExploding`, folding after every step is part of the
+    method.  On an ordinary path it is not: noisy values belong outside the bounds, and folding them changes
+    the law of the samples.  There use ``only_last=True``, which puts each sample that an inexact denoiser or
+    a coarse step left outside at its mirror place, and changes no other.
+
+    Parameters
+    ----------
+    low, high : Tensor or float, optional
+        Bounds that broadcast against the values; at least one.
+    only_last : bool, default False
+        Fold only once all times are 0.
+    """
+
+    def __init__(
+        self,
+        low: Tensor | float | None = None,
+        high: Tensor | float | None = None,
+        only_last: bool = False,
+    ) -> None:
+        # Refuses bounds that are none before any run.
+        fold(torch.zeros(()), low, high)
+        self.low, self.high = low, high
+        self.only_last = only_last
+
+    def after_step(self, before: State, after: State) -> State:
+        """Fold the new values."""
+        if self.only_last and bool((after.t > 0.0).any()):
+            return after
+        return replace(after, x=fold(after.x, self.low, self.high))
