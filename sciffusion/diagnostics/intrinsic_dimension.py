@@ -18,8 +18,9 @@ which takes away the randomness of z, is a construction of this library.)
 along tangent directions and fall like :math:`\tilde\sigma` along normal ones (Horvat and Pfister, *On Gauge
 Freedom, Conservativity and Intrinsic Dimensionality Estimation in Diffusion Models*, arXiv 2402.03845).
 For Gaussian data they are proportional to :math:`\alpha (v_i + \tilde\sigma^2)^{1/2}`.  A direction is
-called normal if, over the last halving of :math:`\tilde\sigma`, its value falls by more than the root of 2,
-which needs no threshold in the units of the data (construction of this library).
+called normal if, over the last halving of :math:`\tilde\sigma`, its value falls by more than the root of 2:
+for Gaussian data if :math:`v_i < 2\tilde\sigma^2`.  This needs no threshold in the units of the data
+(construction of this library).
 
 *Density (FLIPD).*  The log density of noisy data grows as :math:`(k - d)\log\sigma` around a k-dimensional
 set, hence

@@ -95,6 +95,17 @@ def test_a_direction_counts_where_its_spread_exceeds_the_scale() -> None:
         assert flow.dimension.tolist() == [expected] * 4, scale
 
 
+def test_the_flow_counts_directions_wider_than_the_root_of_two_scales() -> None:
+    # The standard deviation .1 lies between .09 and .09 times the root of 2, and above .065 times it.
+    target = GaussianTarget.diagonal(torch.tensor([1.0, 0.1], dtype=torch.float64))
+    start = torch.randn(3, 2, generator=generator(), dtype=torch.float64)
+    for scale, expected in ((0.065, 2.0), (0.09, 1.0)):
+        t = float(PATH.time_of_log_snr(-torch.log(torch.tensor(scale, dtype=torch.float64))))
+        grid = log_snr_grid(PATH, 300, end=t)
+        flow = flow_dimension(ExactDenoiser(target, PATH), Heun("noise_to_signal"), grid, start)
+        assert flow.dimension.tolist() == [expected] * 3, scale
+
+
 def test_spectra_of_gaussian_data_are_known() -> None:
     target = GaussianTarget.diagonal(torch.tensor([2.0, 0.5, 0.0], dtype=torch.float64))
     path = RectifiedFlow()

@@ -177,6 +177,8 @@ def test_weighted_directions_are_those_of_repeated_rows() -> None:
     weighted = principal_directions(x, 2, counts.to(torch.float64))
     repeated = principal_directions(x.repeat_interleave(counts, 0), 2)
     assert float(subspace_overlap(weighted, repeated)) == pytest.approx(1.0, abs=1e-10)
+    moved = principal_directions(x + 50.0, 2, counts.to(torch.float64))
+    assert float(subspace_overlap(weighted, moved)) == pytest.approx(1.0, abs=1e-8)
 
 
 def test_bad_input_is_refused() -> None:
