@@ -60,10 +60,10 @@ class DensityEstimate(NamedTuple):
 class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, unused-ignore]
     r"""Density estimation, sampling and imputation for vectors, by a diffusion model.
 
-    An ensemble of small networks learns to take noise off standardised rows, also off some of their
-    coordinates given the others. From this one model come draws (the probability flow from noise to data),
-    the density (the same flow the other way round, with its change of volume), draws of missing values, and
-    draws given the values of any columns.
+    A small network (or an ensemble of them) learns to take noise off standardised rows, also off some of
+    their coordinates given the others. From this one model come draws (the probability flow from noise to
+    data), the density (the same flow the other way round, with its change of volume), draws of missing
+    values, and draws given the values of any columns.
 
     Parameters
     ----------
@@ -76,11 +76,11 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
     min_noise : float in (0, 0.5), default 0.01
         Smallest noise level, in standard deviations of a column. The density is that of the data blurred by
         this much, which keeps it finite where values repeat (whole numbers, rounded or censored values).
-    n_members : int, default 2
-        Networks in the ensemble; the flow follows their mean.
-    width, depth : int, default 128 and 3
+    n_members : int, default 1
+        Networks side by side; the flow follows their mean.
+    width, depth : int, default 128 and 4
         Units of a hidden layer, and hidden layers, of each network.
-    learning_rate, weight_decay : float, default 0.002 and 0.01
+    learning_rate, weight_decay : float, default 0.004 and 0.01
         Of AdamW; the rate falls to zero along a cosine.
     batch_size : int, default 256
         Rows of a training step.
@@ -144,10 +144,10 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
         condition_columns: str | int | Sequence[str | int] | None = None,
         mask_share: float = 0.3,
         min_noise: float = 0.01,
-        n_members: int = 2,
+        n_members: int = 1,
         width: int = 128,
-        depth: int = 3,
-        learning_rate: float = 2e-3,
+        depth: int = 4,
+        learning_rate: float = 4e-3,
         weight_decay: float = 0.01,
         batch_size: int = 256,
         max_steps: int = 2000,
