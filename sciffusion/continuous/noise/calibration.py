@@ -31,9 +31,6 @@ from sciffusion.continuous.path import align, as_times
 
 __all__ = ["FrequencyProgress", "measure_progress"]
 
-#: Keeps a covariance that has nothing left to do from vanishing altogether.
-_SMALLEST_REST = 1e-6
-
 
 @dataclass(frozen=True, eq=False)
 class FrequencyProgress:
@@ -64,7 +61,9 @@ class FrequencyProgress:
         share = ((t - rising[right - 1]) / (rising[right] - rising[right - 1])).clamp(0.0, 1.0)
         return torch.lerp(values[right - 1], values[right], share)
 
-    def covariance(self, divider: float = 1.0, power: float = 0.5) -> Callable[[Tensor], SpectralOperator]:
+    def covariance(
+        self, divider: float = 1.0, power: float = 0.5, floor: float = 1e-3
+    ) -> Callable[[Tensor], SpectralOperator]:
         """Return the covariance of the module's equation for `ColoredNoise`.
 
         Parameters
@@ -73,6 +72,9 @@ class FrequencyProgress:
             At least 1; the larger, the whiter.
         power : float, default .5
             Not negative; 0 is white.
+        floor : float, default 1e-3
+            Lower bound (> 0) of the rest ``1 - progress / divider``.  Where all frequencies finish together a
+            rest without bound turns the covariance ever faster, which spoils the order of a solver.
 
         Returns
         -------
@@ -83,7 +85,7 @@ class FrequencyProgress:
             raise ValueError(f"divider must be at least 1 and power not negative, got {divider} and {power}")
 
         def covariance(t: Tensor) -> SpectralOperator:
-            rest = (1.0 - self.at(t) / divider).clamp_min(_SMALLEST_REST)
+            rest = (1.0 - self.at(t) / divider).clamp_min(floor)
             return SpectralOperator((rest ** (2.0 * power))[self.bins], self.shape)
 
         return covariance
