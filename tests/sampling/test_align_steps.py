@@ -182,6 +182,13 @@ def test_klub_is_the_divergence_of_the_solver_it_is_made_for() -> None:
     assert together["aligned"] < 0.5 * together["log-linear"] < 0.5 * together["power"]
 
 
+def test_aligned_steps_improve_the_last_state_where_noise_ends_near_the_scale_of_the_data() -> None:
+    end = float(PATH.time_of_log_snr(-torch.tensor(0.2, dtype=torch.float64).log()))
+    found = align_steps(_denoiser(), _data(1000), 10, torch.Generator().manual_seed(0), end=end)
+    aligned, even = (_divergence(grid)[1] for grid in (found.grid, log_snr_grid(PATH, 10, end=end)))
+    assert aligned < 0.25 * even
+
+
 def test_bad_use_is_refused() -> None:
     generator = torch.Generator()
     with pytest.raises(ValueError, match="strictly monotone"):
