@@ -34,7 +34,9 @@ __all__ = ["ColoredNoise"]
 
 
 class ColoredNoise:
-    """Noise of a given covariance for `EulerMaruyama`, which matches its drift to it.
+    """Noise of a given covariance, to which `EulerMaruyama` and `StochasticHeun` match their drift.
+
+    Other stochastic solvers do not look at the covariance and would be biased with it.
 
     Parameters
     ----------
