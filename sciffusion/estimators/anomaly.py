@@ -292,6 +292,32 @@ class DiffusionAnomalyDetector(OutlierMixin, DiffusionEstimator):  # type: ignor
         """Return 1 for normal rows and -1 for anomalies, shape (n,)."""
         return np.where(self.decision_function(X) < 0.0, -1, 1)
 
+    def log_errors(self, X: Any) -> Floats:
+        """Return by noise level how strange rows are, for the measure "denoising".
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, n_features)
+            Rows without missing values.
+
+        Returns
+        -------
+        ndarray of shape (n, 8)
+            Log denoising errors at the levels `sciffusion.estimators.anomaly_scores.LEVELS`, standardised by
+            those of the training rows; `score_samples` is minus their mean.
+
+        Raises
+        ------
+        ValueError
+            If the detector was fitted with another measure.
+        """
+        check_is_fitted(self)
+        if self._measure_ != "denoising":
+            raise ValueError(f'log_errors needs measure="denoising", this one has {self._measure_!r}')
+        refuse_text_columns(X)
+        table: Floats = validate_data(self, X, dtype=np.float64, reset=False)
+        return self._standardised_errors(self._scale_.standardise(table))
+
     def _strangeness(self, values: Floats) -> Floats:
         if self._measure_ == "neighbours":
             return self._noise_of_neighbours(values)
@@ -299,9 +325,12 @@ class DiffusionAnomalyDetector(OutlierMixin, DiffusionEstimator):  # type: ignor
             return self._over_rows(values, self._minus_log_density)
         if self._measure_ == "time":
             return self._over_rows(values, self._noise_seen)
+        return np.asarray(self._standardised_errors(values).mean(axis=1))
+
+    def _standardised_errors(self, values: Floats) -> Floats:
         assert self._reference_ is not None
         mean, spread = self._reference_
-        return np.asarray(((self._over_rows(values, self._log_errors) - mean) / spread).mean(axis=1))
+        return np.asarray((self._over_rows(values, self._log_errors) - mean) / spread)
 
     def _noise_of_neighbours(self, values: Floats) -> Floats:
         assert self._neighbours_ is not None

@@ -127,6 +127,19 @@ def test_a_rows_score_does_not_depend_on_its_company_or_the_call(
     assert_allclose(make(measure).fit(normal).score_samples(normal), whole, rtol=1e-9)
 
 
+def test_the_score_is_the_mean_over_the_noise_levels(
+    fitted: dict[str, DiffusionAnomalyDetector], normal: pd.DataFrame
+) -> None:
+    model = fitted["denoising"]
+    errors = model.log_errors(normal)
+    assert errors.shape == (300, 8)
+    assert_allclose(errors.mean(axis=0), 0.0, atol=1e-9)
+    assert_allclose(errors.std(axis=0), 1.0, atol=1e-9)
+    assert_allclose(-errors.mean(axis=1), model.score_samples(normal), rtol=1e-12)
+    with pytest.raises(ValueError, match="measure"):
+        fitted["time"].log_errors(normal)
+
+
 def test_units_of_the_columns_do_not_matter(
     fitted: dict[str, DiffusionAnomalyDetector], normal: pd.DataFrame
 ) -> None:
