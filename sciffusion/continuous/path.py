@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -99,12 +100,12 @@ class PathCoefficients:
     d_alpha: Tensor
     d_sigma: Tensor
 
-    @property
+    @cached_property
     def log_snr(self) -> Tensor:
         """Log ratio of the amplitudes of signal and noise, ``log(alpha / sigma)``; decreases with time."""
         return torch.log(self.alpha) - torch.log(self.sigma)
 
-    @property
+    @cached_property
     def noise_to_signal(self) -> Tensor:
         """Noise level relative to the signal, ``sigma / alpha``: the EDM sigma of this path."""
         return self.sigma / self.alpha
@@ -118,6 +119,16 @@ class PathCoefficients:
     def squared_diffusion(self) -> Tensor:
         """Squared diffusion ``g^2 = 2 sigma (d_sigma - f sigma)`` of the forward equation (at ``t > 0``)."""
         return 2.0 * self.sigma * (self.d_sigma - self.drift * self.sigma)
+
+    def unbind(self) -> tuple[PathCoefficients, ...]:
+        """Return the coefficients along the first axis of the times one by one, computed all at once."""
+        names = ("alpha", "sigma", "d_alpha", "d_sigma")
+        columns = zip(*(getattr(self, name).unbind(0) for name in names), strict=True)
+        single = tuple(PathCoefficients(*row) for row in columns)
+        for name in ("log_snr", "noise_to_signal"):
+            for one, value in zip(single, getattr(self, name).unbind(0), strict=True):
+                one.__dict__[name] = value
+        return single
 
 
 class Path(ABC):

@@ -94,18 +94,32 @@ class SampleResult:
 
 
 class _RememberingPath:
-    """A path that keeps the coefficients it gave last: where a step ends, the next one begins."""
+    """A path that computes the coefficients of a whole grid at once and hands them out time by time.
 
-    def __init__(self, path: Any) -> None:
+    Times are known by identity: a solver hands back the tensors that the driver gave it.  For any other
+    tensor the coefficients are computed, and the last ones kept: where a step ends, the next one begins.
+    """
+
+    def __init__(self, path: Any, grid: Tensor) -> None:
         self._path = path
-        self._times: Tensor | None = None
-        self._coefficients: Any = None
+        self._grid = grid
+        #: The times of the run, by step.
+        self.times = grid.unbind(0)
+        # One time for all elements; times of single elements would cost memory for the whole run.
+        self._places = {id(t): k for k, t in enumerate(self.times)} if grid.ndim == 1 else {}
+        self._every: tuple[Any, ...] = ()
+        self._last: tuple[Any, Any] = (None, None)
 
     def coefficients(self, t: Tensor) -> Any:
-        """Return the path's coefficients at times ``t``, computed once for one tensor."""
-        if t is not self._times:
-            self._times, self._coefficients = t, self._path.coefficients(t)
-        return self._coefficients
+        """Return the path's coefficients at times ``t``."""
+        place = self._places.get(id(t))
+        if place is not None:
+            if not self._every:
+                self._every = self._path.coefficients(self._grid).unbind()
+            return self._every[place]
+        if t is not self._last[0]:
+            self._last = (t, self._path.coefficients(t))
+        return self._last[1]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._path, name)
@@ -134,15 +148,15 @@ class _Evaluator:
         condition: Any,
         hooks: Sequence[Hook],
         policy: ComputePolicy,
-        n_steps: int,
+        grid: Tensor,
     ) -> None:
         self._counted = _Counted(denoiser)
         self._guided = GuidedDenoiser(self._counted, guidance)
         self._condition = condition
         self._hooks = hooks
         self._policy = policy
-        self._n_steps = n_steps
-        self.path = _RememberingPath(denoiser.path)
+        self._n_steps = grid.shape[0] - 1
+        self.path = _RememberingPath(denoiser.path, grid)
         self.nfe_per_call = self._guided.nfe
         self.differentiates = self._guided.differentiates
         self.guided = isinstance(guidance, Guidance) or len(guidance) > 0
@@ -289,15 +303,16 @@ def sample(
     grid = checked_grid(grid)
     n_steps = grid.shape[0] - 1
     policy = EveryStep() if policy is None else policy
-    evaluator = _Evaluator(denoiser, guidance, condition, hooks, policy, n_steps)
+    evaluator = _Evaluator(denoiser, guidance, condition, hooks, policy, grid)
+    times = evaluator.path.times
     with _gradient_mode(inference_mode, evaluator.differentiates):
-        current = _start(denoiser.path, shape, state, grid[0], generator, dtype, device, resume)
+        current = _start(denoiser.path, shape, state, times[0], generator, dtype, device, resume)
         policy.start(denoiser.path, grid, solver.nfe)
         for hook in hooks:
             current = hook.before_run(current)
         run = None if particles is None else particles.begin(current)
         for index in range(n_steps):
-            t_next = _times(grid[index + 1], current.known)
+            t_next = _times(times[index + 1], current.known)
             proposed = _step(solver, current, t_next, evaluator)
             after = proposed
             for hook in hooks:

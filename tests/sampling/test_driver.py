@@ -204,19 +204,23 @@ def test_policy_decides_which_evaluations_cost() -> None:
     torch.testing.assert_close(result.samples, coarse.samples, rtol=1e-10, atol=1e-12)
 
 
-def test_coefficients_are_computed_once_for_every_time() -> None:
+def test_coefficients_are_computed_once_for_a_whole_grid() -> None:
     class Noted(VariancePreserving):
         def coefficients(self, t: Tensor | float) -> PathCoefficients:
-            calls.append(float(t))
+            calls.append(torch.as_tensor(t).tolist())
             return super().coefficients(t)
 
-    calls: list[float] = []
-    path = Noted()
+    calls: list[Any] = []
+    denoiser, grid = NetworkDenoiser(lambda x, time, condition: 0.3 * x, Noted()), uniform_grid(4)
     for solver in (DPMSolverMultistep(2), Heun()):
         calls.clear()
-        denoiser = NetworkDenoiser(lambda x, time, condition: x, path)
-        sample(denoiser, solver, uniform_grid(4), state=State(x=_start(4, 3)))
-        assert calls == [1.0, 0.75, 0.5, 0.25, 0.0]
+        plain = sample(denoiser, solver, grid, state=State(x=_start(4, 3))).samples
+        assert calls == [grid.tolist()]
+        # Times of single elements: once for the end of each step, which is the start of the next.
+        calls.clear()
+        wide = sample(denoiser, solver, grid[:, None].expand(5, 4), state=State(x=_start(4, 3))).samples
+        assert len(calls) == 5
+        assert torch.equal(plain, wide)
 
 
 def test_progress_is_reported_after_every_step() -> None:

@@ -117,6 +117,13 @@ def evaluate(state: ContinuousState, denoiser: Denoiser) -> Evaluation:
     return Evaluation(prediction.to("x0", coefficients, state.x).value, coefficients)
 
 
+def _has_rules(t: Tensor, t_next: Tensor, sigma_next: Tensor) -> bool:
+    """Tell whether a rule of the module applies to any element; most steps need not pay for them."""
+    if t.ndim == t_next.ndim == 0:
+        return float(t) == float(t_next) or float(sigma_next) == 0.0
+    return bool(((t == t_next) | (sigma_next == 0.0)).any())
+
+
 def linear_step(
     state: ContinuousState,
     t_next: Tensor,
@@ -146,10 +153,10 @@ def linear_step(
     Tensor
         Values at ``t_next``.
     """
-    fixed = state.t == t_next
-    clean = (sigma_next == 0.0) & ~fixed
-    ruled = fixed | clean
-    if bool(ruled.any()):  # Seldom; else the step does not pay for it.
+    if _has_rules(state.t, t_next, sigma_next):
+        fixed = state.t == t_next
+        clean = (sigma_next == 0.0) & ~fixed
+        ruled = fixed | clean
         of_x = torch.where(fixed, 1.0, torch.where(clean, 0.0, of_x))
         of_x0 = torch.where(fixed, 0.0, torch.where(clean, 1.0, of_x0))
         others = tuple((torch.where(ruled, 0.0, coefficient), tensor) for coefficient, tensor in others)

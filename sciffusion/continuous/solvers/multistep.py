@@ -86,9 +86,9 @@ class DPMSolverMultistep(Solver):
         places = [evaluation.coefficients.log_snr for evaluation in past]
         width = there.log_snr - places[0]
         m0 = -torch.expm1(-width)
-        m1 = width - m0
-        m2 = width**2 - 2.0 * m1
-        second = m2 + (places[0] - places[1]) * m1 if len(places) == 3 else m2
+        m1 = second = m0 if len(places) == 1 else width - m0
+        if len(places) == 3:
+            second = width**2 - 2.0 * m1 + (places[0] - places[1]) * m1
         of_past = [there.alpha * c for c in divided_differences(places, m1, second)]
         of_x = there.sigma / here.coefficients.sigma
         older = zip(of_past[1:], (evaluation.x0 for evaluation in past[1:]), strict=True)
