@@ -126,6 +126,6 @@ axes[1].legend()
 plt.show()
 
 # %%
-# Averaging is worth more than a quarter of the excess loss here, at any width between .02 and .13. Calibration
-# repairs some of what the last weights get wrong, mostly where there is much or little noise, and next to
-# nothing of what the average gets wrong: its mean error is small already.
+# Averaging is worth more than a quarter of the excess loss here, at any width between .02 and .13.
+# Calibration repairs some of what the last weights get wrong, mostly where there is much or little noise, and
+# next to nothing of what the average gets wrong: its mean error is small already.

@@ -125,11 +125,13 @@ def test_observed_order_is_the_declared_one(name: str, path: str) -> None:
     assert measured.orders[-1] == pytest.approx(SOLVERS[name].order, abs=0.15)
 
 
-@pytest.mark.parametrize("order", [2, 3])
-def test_multistep_extended_solver_without_noise_is_second_order_or_better(order: int) -> None:
+@pytest.mark.parametrize(("order", "least"), [(2, 1.9), (3, 2.3)])
+@pytest.mark.parametrize("path", REFERENCE_PATHS)
+def test_multistep_extended_solver_without_noise_has_its_order(path: str, order: int, least: float) -> None:
+    # Start-up steps of lower order keep the third from showing in full.
     solver = ERSDE(order, PowerScale(1.0))
-    measured = measure_order(solver, *_mixture(REFERENCE_PATHS["vp"]), steps=(128, 256))
-    assert measured.orders[-1] > 1.9
+    measured = measure_order(solver, *_mixture(REFERENCE_PATHS[path]), steps=(128, 256))
+    assert measured.orders[-1] > least
 
 
 def test_first_order_steps_at_equal_angles_have_a_closed_form() -> None:

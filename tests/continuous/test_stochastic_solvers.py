@@ -10,7 +10,9 @@ import torch
 from sciffusion.continuous import (
     ERSDE,
     AncestralDDPM,
+    ColoredNoise,
     Cosine,
+    DiagonalOperator,
     NoiseScale,
     NoiseSource,
     Path,
@@ -65,8 +67,19 @@ def test_recommended_scale_has_the_declared_weak_order() -> None:
 
 
 def test_third_order_term_reduces_the_error() -> None:
-    for scale in (PowerScale(1.0), PowerScale(2.0), recommended_scale()):
-        assert _variance_error(3, scale, 160) < 0.7 * _variance_error(2, scale, 160)
+    assert _variance_error(3, PowerScale(2.0), 160) < 0.7 * _variance_error(2, PowerScale(2.0), 160)
+    for scale in (PowerScale(1.0), recommended_scale()):
+        coarse, fine = (_variance_error(3, scale, steps) for steps in (160, 320))
+        assert coarse < 0.1 * _variance_error(2, scale, 160)
+        assert math.log2(coarse / fine) > 2.7
+
+
+@pytest.mark.parametrize("make", [ERSDE, AncestralDDPM])
+def test_noise_that_wants_another_drift_is_refused(make: type[ERSDE] | type[AncestralDDPM]) -> None:
+    colour = DiagonalOperator(torch.tensor([0.5, 1.5], dtype=torch.float64))
+    with pytest.raises(ValueError, match="cannot match its drift to coloured noise"):
+        make(noise=ColoredNoise(colour))
+    assert make(noise=ColoredNoise(colour, match_drift=False)).noise is not None
 
 
 @pytest.mark.parametrize("power", [1.0, 1.5, 2.0, 2.5])

@@ -30,7 +30,7 @@ from sciffusion.continuous.noise.operators import LinearOperator
 from sciffusion.continuous.noise.source import NoiseSource, WhiteNoise
 from sciffusion.continuous.path import as_times
 
-__all__ = ["ColoredNoise"]
+__all__ = ["ColoredNoise", "noise_of_fixed_drift"]
 
 
 class ColoredNoise:
@@ -75,3 +75,19 @@ class ColoredNoise:
     def draw(self, like: Tensor, generator: torch.Generator | None, t: Tensor, t_next: Tensor) -> Tensor:
         """Return noise of the covariance at the start of the step (see `NoiseSource.draw`)."""
         return self.operator(t).apply(self.white.draw(like, generator, t, t_next), 0.5)
+
+
+def noise_of_fixed_drift(noise: NoiseSource | None, solver: str) -> NoiseSource:
+    """Return the noise of a solver whose drift belongs to white noise; None gives white noise.
+
+    Raises
+    ------
+    ValueError
+        For coloured noise that asks for a drift matched to it, which the named solver does not have.
+    """
+    if isinstance(noise, ColoredNoise) and noise.match_drift:
+        raise ValueError(
+            f"{solver} cannot match its drift to coloured noise, so its samples would be biased; use "
+            "EulerMaruyama or StochasticHeun, or ColoredNoise(match_drift=False) if the bias is wanted"
+        )
+    return WhiteNoise() if noise is None else noise

@@ -10,10 +10,15 @@ With the relative noise :math:`l = \sigma/\alpha` (primes at the end of the step
 .. math::
    Q_0 = \int_{l'}^{l} \frac{dy}{\phi(y)}, \qquad Q_1 = \int_{l'}^{l} \frac{y - l}{\phi(y)}\,dy,
 
-where :math:`D^{(1)}` and :math:`D^{(2)}` are the divided differences of the clean estimates over l that the
-source uses, :math:`D^{(2)} = 2(D^{(1)} - D^{(1)}_{\text{old}})/(l - l_{i-2})`.  :math:`\phi = l` is the
-probability-flow equation, :math:`\phi = l^2` the usual reverse equation; :math:`\phi = l^p` has p - 1 times
-the latter's noise rate.
+where :math:`D^{(1)}` and :math:`D^{(2)}` are the derivatives of the clean estimate over l at the start of the
+step, taken from the polynomial through this and the last evaluations at :math:`l, l_1, l_2`: with the divided
+differences :math:`[l\,l_1]` and :math:`[l\,l_1\,l_2]`,
+
+.. math:: D^{(2)} = 2\,[l\,l_1\,l_2], \qquad D^{(1)} = [l\,l_1] + (l - l_1)\,[l\,l_1\,l_2] .
+
+The source leaves out the second term of :math:`D^{(1)}`, which keeps its third order at two (measured).
+:math:`\phi = l` is the probability-flow equation, :math:`\phi = l^2` the usual reverse equation;
+:math:`\phi = l^p` has p - 1 times the latter's noise rate.
 
 Since :math:`\phi(l')/\phi(l) = (l'/l)\,\psi(l')/\psi(l)` with :math:`\psi = \phi/l`, the first line is
 computed as :math:`(\sigma'/\sigma) d\,x` and :math:`\sigma'\sqrt{1-d^2}\,\xi` with the decay :math:`d =
@@ -34,7 +39,8 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous.denoiser import Denoiser
-from sciffusion.continuous.noise import NoiseSource, WhiteNoise
+from sciffusion.continuous.noise import NoiseSource
+from sciffusion.continuous.noise.colored import noise_of_fixed_drift
 from sciffusion.continuous.path import as_times
 from sciffusion.continuous.solvers.base import ContinuousState, Evaluation, Solver, evaluate, linear_step
 from sciffusion.continuous.solvers.multistep import divided_differences
@@ -132,11 +138,13 @@ class ERSDE(Solver):
     Parameters
     ----------
     order : {1, 2, 3}, default 2
-        Weak order; the first steps use the evaluations there are.
+        Number of evaluations through which the polynomial goes; the first steps use those there are.  The
+        weak order is 1 and 2; order 3 is reached without noise and with the recommended scale, while powers
+        above 1 stay at 2 with a smaller error (measured).
     scale : NoiseScale, optional
         How much noise is put back; `recommended_scale` by default.
     noise : NoiseSource, optional
-        White by default.
+        White by default; coloured noise that wants a matched drift is refused.
     """
 
     def __init__(
@@ -146,7 +154,7 @@ class ERSDE(Solver):
             raise ValueError(f"order must be 1, 2 or 3, got {order}")
         self.order = order
         self.scale = recommended_scale() if scale is None else scale
-        self.noise = WhiteNoise() if noise is None else noise
+        self.noise = noise_of_fixed_drift(noise, "ERSDE")
 
     def step(self, state: S, t_next: Tensor, denoiser: Denoiser) -> S:
         """Make one step (see `Solver.step`)."""
@@ -173,4 +181,7 @@ class ERSDE(Solver):
             return [torch.zeros_like(new)]
         length = new - places[0]
         zeroth, first = self.scale.integrals(new, places[0])
-        return divided_differences(places, length + zeroth, 2.0 * (0.5 * length**2 + first))
+        slope, bend = length + zeroth, length**2 + 2.0 * first
+        if len(places) == 3:
+            bend = bend + (places[0] - places[1]) * slope
+        return divided_differences(places, slope, bend)

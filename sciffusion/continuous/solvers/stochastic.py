@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous.denoiser import Denoiser
-from sciffusion.continuous.noise import NoiseSource, WhiteNoise
+from sciffusion.continuous.noise import NoiseSource
+from sciffusion.continuous.noise.colored import noise_of_fixed_drift
 from sciffusion.continuous.path import as_times
 from sciffusion.continuous.solvers.base import ContinuousState, Solver, evaluate, linear_step
 
@@ -34,7 +35,7 @@ class AncestralDDPM(Solver):
     variance : {"posterior", "upper"}, default "posterior"
         Which of the two variances of the step is used.
     noise : NoiseSource, optional
-        White by default.
+        White by default; coloured noise that wants a matched drift is refused.
     """
 
     order = 1
@@ -45,7 +46,7 @@ class AncestralDDPM(Solver):
         if variance not in ("posterior", "upper"):
             raise ValueError(f"variance must be 'posterior' or 'upper', got {variance!r}")
         self.variance = variance
-        self.noise = WhiteNoise() if noise is None else noise
+        self.noise = noise_of_fixed_drift(noise, "AncestralDDPM")
 
     def step(self, state: S, t_next: Tensor, denoiser: Denoiser) -> S:
         """Make one step (see `Solver.step`)."""
