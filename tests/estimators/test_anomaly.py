@@ -56,7 +56,7 @@ def _expected_failures(estimator: DiffusionAnomalyDetector) -> dict[str, str]:
 @parametrize_with_checks(
     [
         make(n_members=1, max_steps=20, n_draws=1),
-        make("time", n_members=1, max_steps=20),
+        make("time", n_members=1, max_steps=60),
         make("neighbours"),
     ],
     expected_failed_checks=_expected_failures,
