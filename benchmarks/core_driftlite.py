@@ -239,9 +239,9 @@ READING = """\
 - Spread .3 is the harder setting: a third of the particles have living descendants, and the MMD above the
   floor is that of fewer independent draws. This run is just below its bar of .005, but 13 runs that differ in
   their noise alone gave .0052 on average (standard error .0005): it stands on the bar rather than below it.
-  Resampling less often makes it worse (.0078 at a threshold of .5, three runs); 1.5, 2 or 3 times the noise in
-  the particles gave .0066, .0052 and .0054 (eight runs each), which helps nothing. More particles do (N = 4000
-  below).
+  Resampling less often makes it worse (.0078 at a threshold of .5, three runs); 1.5, 2 or 3 times the noise
+  in the particles gave .0066, .0052 and .0054 (eight runs each), which helps nothing. More particles do help
+  (N = 4000 below).
 - The trapezoid rule (a construction of this library) takes most of the error of log Z away at no further
   evaluations but one; the left rule is the published one. What is left at many steps is the noise of the
   particles, of the size that the runs claim for themselves. With 25 steps the samples are visibly biased
