@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from bars import Bar, bars_text, check_exit_code
 from measuring import limit_threads
@@ -135,6 +136,16 @@ def _orders(rows: pd.DataFrame, solver: str) -> dict[str, float]:
     return {column[:-6]: float(table[column].iloc[0]) for column in table if column.endswith(" order")}
 
 
+def _orders_over(rows: pd.DataFrame, solver: str, doublings: int) -> dict[str, float]:
+    """Give the mean order over the last doublings (as many as there are) for each problem of a solver."""
+    orders = {}
+    for problem, part in rows[rows["solver"] == solver].groupby("problem", sort=False):
+        tail = part.iloc[-1 - doublings :]
+        rise, fall = np.log(tail["steps"].to_numpy()), -np.log(tail["error"].to_numpy())
+        orders[str(problem)] = float((fall[-1] - fall[0]) / (rise[-1] - rise[0]))
+    return orders
+
+
 def order_bars(rows: pd.DataFrame, reduced: bool) -> list[Bar]:
     """Give the bars: orders within .15 of 1 or 2, 3 at least 2.1, weak ones too; same method, same error."""
     names = [*DETERMINISTIC, *STOCHASTIC]
@@ -147,12 +158,18 @@ def order_bars(rows: pd.DataFrame, reduced: bool) -> list[Bar]:
         observed = _orders(rows, name)
         detail = ", ".join(f"{problem} {order:.2f}" for problem, order in observed.items())
         if name in STOCHASTIC:
-            # Errors that cancel at one end of the noise must not hide the order; with noise the differences
-            # of estimates are themselves noisy, which leaves multistep solvers weak order 2 at best.
+            # Errors that cancel at one end of the noise must not hide the order.
             low = min(observed.values())
-            if claimed >= 3:
-                least = 2.1 if name.endswith("no noise") else 1.85
-                bars.append(Bar(f"weak order of {name} at least {least}", low >= least, detail))
+            if claimed >= 3 and name.endswith("no noise"):
+                bars.append(Bar(f"weak order of {name} at least 2.1", low >= 2.1, detail))
+            elif claimed >= 3:
+                # With noise the differences of estimates are noisy, which leaves multistep solvers weak order
+                # 2 in the limit; on the way the third-order error crosses zero, so that one doubling shows
+                # anything.
+                observed = _orders_over(rows, name, 3)
+                detail = ", ".join(f"{problem} {order:.2f}" for problem, order in observed.items())
+                reached = min(observed.values()) >= 1.85
+                bars.append(Bar(f"weak order of {name} over three doublings at least 1.85", reached, detail))
             else:
                 near = bool(abs(low - claimed) <= 0.15)
                 bars.append(Bar(f"weak order of {name} within .15 of {claimed}", near, detail))
