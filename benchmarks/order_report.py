@@ -76,10 +76,11 @@ def reading(rows: pd.DataFrame, with_peer: bool) -> str:
         + " and ".join(_best_second_order(rows, problem) for problem in ("vp", "flow")) + ".",
     ]  # fmt: skip
     lines.append(
-        f"ER-SDE 3 interpolates by Newton's polynomial and shows {_words(rows, 'ER-SDE 3, no noise')} without "
-        "noise, on the way to 3 (its first two steps are of lower order); the published terms show 2.0. With "
-        "noise the weak order is 2 in the limit, and on the way there its error crosses zero: orders of "
-        f"single doublings ({_words(rows, 'ER-SDE 3, power 2')} for power 2) mean little, the errors do."
+        f"ER-SDE 3 interpolates by Newton's polynomial and shows {_words(rows, 'ER-SDE 3, no noise')} "
+        "without noise, on the way to 3 (its first two steps are of lower order); the published terms show "
+        "2.0. With noise the weak order is 2 in the limit, and on the way there its error crosses zero: "
+        f"orders of single doublings ({_words(rows, 'ER-SDE 3, power 2')} for power 2) mean little, the "
+        "errors do."
     )
     if not with_peer:
         lines.append("azula was not installed: nothing is said about it.")
