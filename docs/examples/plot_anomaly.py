@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sciffusion import DiffusionAnomalyDetector
-from sciffusion.estimators.anomaly_scores import LEVELS
+from sciffusion.estimators.vectors.anomaly_scores import LEVELS
 
 torch.set_num_threads(1)  # a network this small only loses time to more threads
 rng = np.random.default_rng(0)

@@ -16,7 +16,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from ..training import TrainingHistory
-from .anomaly_scores import (
+from .base import DiffusionEstimator
+from .chunking import map_chunks
+from .fitting import all_or_nothing
+from .validation import check_choice, check_integer, check_number, check_sample_weight
+from .vectors.anomaly_scores import (
     LEVELS,
     NoiseLevelNetwork,
     denoising_errors,
@@ -25,14 +29,10 @@ from .anomaly_scores import (
     noise_level_objective,
     posterior_noise_level,
 )
-from .base import DiffusionEstimator
-from .chunking import map_chunks
-from .density_columns import ColumnScale, refuse_text_columns
-from .density_network import VectorNetwork
-from .density_scores import EXACT_UP_TO, in_double, log_density_rows
-from .density_training import NetworkSettings, Rows, split_rows, train_vector_network
-from .fitting import all_or_nothing
-from .validation import check_choice, check_integer, check_number, check_sample_weight
+from .vectors.columns import ColumnScale, refuse_text_columns
+from .vectors.densities import EXACT_UP_TO, in_double, log_density_rows
+from .vectors.network import VectorNetwork
+from .vectors.training import NetworkSettings, Rows, split_rows, train_vector_network
 
 __all__ = ["DiffusionAnomalyDetector"]
 
@@ -53,7 +53,7 @@ class DiffusionAnomalyDetector(OutlierMixin, DiffusionEstimator):  # type: ignor
     """Anomaly detection by how well a denoiser restores a row, or how noisy the row looks.
 
     Trained on rows that are mostly normal; rows are standardised column by column. What each measure is
-    stands in `sciffusion.estimators.anomaly_scores`.
+    stands in `sciffusion.estimators.vectors.anomaly_scores`.
 
     Parameters
     ----------
@@ -303,8 +303,8 @@ class DiffusionAnomalyDetector(OutlierMixin, DiffusionEstimator):  # type: ignor
         Returns
         -------
         ndarray of shape (n, 8)
-            Log denoising errors at the levels `sciffusion.estimators.anomaly_scores.LEVELS`, standardised by
-            those of the training rows; `score_samples` is minus their mean.
+            Log denoising errors at the levels `sciffusion.estimators.vectors.anomaly_scores.LEVELS`,
+            standardised by those of the training rows; `score_samples` is minus their mean.
 
         Raises
         ------

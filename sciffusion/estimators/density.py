@@ -18,14 +18,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from .base import DiffusionEstimator
-from .density_columns import ColumnScale, column_positions, refuse_text_columns
-from .density_draws import draw_vectors, given_table
-from .density_network import VectorNetwork
-from .density_scores import EXACT_UP_TO, log_density_rows
-from .density_training import NetworkSettings, split_rows, train_vector_network
 from .fitting import all_or_nothing
 from .random_state import integer_seed
 from .validation import check_integer, check_number, check_sample_weight
+from .vectors.columns import ColumnScale, column_positions, refuse_text_columns
+from .vectors.densities import EXACT_UP_TO, log_density_rows
+from .vectors.draws import draw_vectors, given_table
+from .vectors.network import VectorNetwork
+from .vectors.training import NetworkSettings, split_rows, train_vector_network
 
 __all__ = ["DensityDiffusion", "DensityEstimate"]
 

@@ -20,9 +20,9 @@ start from which particle i descends,
 
 (Chan and Lai, *A General Theory of Particle Filters in Hidden Markov Models and Some Applications*, Annals of
 Statistics 41, 2013; Lee and Whiteley, *Variance Estimation in the Particle Filter*, arXiv 1509.00394).  It
-was derived for multinomial resampling and is cautious for systematic one.  Like every estimate from the weights
-themselves it is too small where few particles are effective: it cannot exceed 1, and once every particle
-descends from one of the start it says nothing and is infinite.
+was derived for multinomial resampling and is cautious for systematic one.  Like every estimate from the
+weights themselves it is too small where few particles are effective: it cannot exceed 1, and once every
+particle descends from one of the start it says nothing and is infinite.
 
 Nothing here does arithmetic on the values: particles are only indexed.
 """

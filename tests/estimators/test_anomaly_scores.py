@@ -13,9 +13,9 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from sciffusion.continuous import ContinuousPrediction, PointwiseDenoiser
-from sciffusion.estimators import anomaly_scores
 from sciffusion.estimators.anomaly import DiffusionAnomalyDetector
-from sciffusion.estimators.anomaly_scores import (
+from sciffusion.estimators.vectors import anomaly_scores
+from sciffusion.estimators.vectors.anomaly_scores import (
     LEVELS,
     N_INTERVALS,
     NoiseLevelNetwork,
@@ -25,7 +25,7 @@ from sciffusion.estimators.anomaly_scores import (
     noise_level_objective,
     posterior_noise_level,
 )
-from sciffusion.estimators.density_network import PATH, VectorNetwork
+from sciffusion.estimators.vectors.network import PATH, VectorNetwork
 from sciffusion.exact import ExactDenoiser, GaussianTarget
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous import RectifiedFlow
-from sciffusion.estimators.density_draws import given_table
-from sciffusion.estimators.density_flow import flow_log_density, rademacher_probes
-from sciffusion.estimators.density_network import PATH, VectorNetwork, vector_denoiser
-from sciffusion.estimators.density_scores import flow_times
+from sciffusion.estimators.vectors.densities import flow_times
+from sciffusion.estimators.vectors.draws import given_table
+from sciffusion.estimators.vectors.flow import flow_log_density, rademacher_probes
+from sciffusion.estimators.vectors.network import PATH, VectorNetwork, vector_denoiser
 from sciffusion.exact import ExactDenoiser, ExactTarget, GaussianMixtureTarget, GaussianTarget
 
 MIN_NOISE = 0.003

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..sampling import power_grid
-from .chunking import map_chunks
-from .density_flow import flow_log_density, rademacher_probes
-from .density_network import PATH, VectorNetwork, vector_denoiser
+from ...sampling import power_grid
+from ..chunking import map_chunks
+from .flow import flow_log_density, rademacher_probes
+from .network import PATH, VectorNetwork, vector_denoiser
 
 __all__ = ["EXACT_UP_TO", "LogDensityRows", "flow_times", "in_double", "log_density_rows"]
 

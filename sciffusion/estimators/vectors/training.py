@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..continuous import DenoisingObjective
-from ..training import LogNormalNoise, TrainingHistory, TrainingOptions
-from .density_network import PATH, VectorNetwork, vector_denoiser
-from .validation import check_integer, check_number
+from ...continuous import DenoisingObjective
+from ...training import LogNormalNoise, TrainingHistory, TrainingOptions
+from ..validation import check_integer, check_number
+from .network import PATH, VectorNetwork, vector_denoiser
 
 __all__ = ["NetworkSettings", "Rows", "split_rows", "train_vector_network"]
 

@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from ..continuous import DPMSolverMultistep
-from ..sampling import State, power_grid, sample
-from .chunking import map_chunks
-from .density_columns import column_positions
-from .density_network import PATH, VectorNetwork, vector_denoiser
-from .random_state import private_generator
+from ...continuous import DPMSolverMultistep
+from ...sampling import State, power_grid, sample
+from ..chunking import map_chunks
+from ..random_state import private_generator
+from .columns import column_positions
+from .network import PATH, VectorNetwork, vector_denoiser
 
 __all__ = ["draw_vectors", "given_table"]
 

@@ -25,7 +25,7 @@ the noise level is inverse gamma, and its mode is
 
 which ranks rows as the mean squared distance to the neighbours does (DTE-NP of the same paper).
 
-**density**  Minus the log density by the probability flow (`density_flow`).
+**density**  Minus the log density by the probability flow (`sciffusion.estimators.vectors.flow`).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..continuous import NetworkDenoiser
-from ..networks import ConditionalMLP
-from .density_network import PATH, VectorNetwork, vector_denoiser
+from ...continuous import NetworkDenoiser
+from ...networks import ConditionalMLP
+from .network import PATH, VectorNetwork, vector_denoiser
 
 __all__ = [
     "LEVELS",

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..continuous import EDMPreconditioning, NetworkDenoiser, Trigonometric
-from ..networks import ConditionalMLP
+from ...continuous import EDMPreconditioning, NetworkDenoiser, Trigonometric
+from ...networks import ConditionalMLP
 
 __all__ = ["PATH", "VectorNetwork", "vector_denoiser"]
 

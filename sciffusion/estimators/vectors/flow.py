@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..continuous import PointwiseDenoiser, align, conversion_coefficients, divergence
+from ...continuous import PointwiseDenoiser, align, conversion_coefficients, divergence
 
 __all__ = ["FlowDensity", "flow_log_density", "rademacher_probes"]
 
