@@ -3,15 +3,15 @@ r"""The denoising objective: weighted squared error of a prediction at given tim
 For any kind of prediction the error is a multiple of the error of the clean estimate,
 :math:`\text{kind}' - \text{kind} = k\,(x_0' - x_0)` with
 
-=========== ========================================= ==========================
-kind        k                                          weight of the x0 error
-=========== ========================================= ==========================
-x0          1                                          1
-eps         :math:`-\alpha/\sigma`                     :math:`\alpha^2/\sigma^2`
-v           :math:`-(\alpha^2+\sigma^2)/\sigma`        :math:`(\alpha^2+\sigma^2)^2/\sigma^2`
-flow        :math:`\dot\alpha-\dot\sigma\alpha/\sigma` square of k
-score       :math:`\alpha/\sigma^2`                    :math:`\alpha^2/\sigma^4`
-=========== ========================================= ==========================
+===== ========================================== ======================================
+kind  k                                          weight of the x0 error
+===== ========================================== ======================================
+x0    1                                          1
+eps   :math:`-\alpha/\sigma`                     :math:`\alpha^2/\sigma^2`
+v     :math:`-(\alpha^2+\sigma^2)/\sigma`        :math:`(\alpha^2+\sigma^2)^2/\sigma^2`
+flow  :math:`\dot\alpha-\dot\sigma\alpha/\sigma` square of k
+score :math:`\alpha/\sigma^2`                    :math:`\alpha^2/\sigma^4`
+===== ========================================== ======================================
 
 so a loss *in* any kind can be put on a network that predicts any other.  The error is taken in the kind that
 the denoiser predicts, where it is best conditioned, and multiplied with the ratio of the two weights.

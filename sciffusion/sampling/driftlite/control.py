@@ -4,8 +4,7 @@ With averages :math:`E_w` over the weighted particles of a system, :math:`g = G 
 :math:`h_i`,
 
 - variance-controlling guidance (VCG) makes the variance of the potential :math:`G + \sum_i\theta_i h_i`
-least:
-  :math:`A_{ij} = E_w[h_i h_j]`, :math:`c_i = -E_w[g h_i]`;
+  least: :math:`A_{ij} = E_w[h_i h_j]`, :math:`c_i = -E_w[g h_i]`;
 - energy-controlling guidance (ECG) makes the energy :math:`\frac12 E_w|\nabla a|^2 - E_w[g a]` of the Poisson
   equation least among :math:`a = \sum_i\theta_i s_i`, whose gradients are the fields:
   :math:`A_{ij} = E_w[\nabla s_i\cdot\nabla s_j]`, :math:`c_i = E_w[g s_i]`;
