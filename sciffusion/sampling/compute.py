@@ -171,9 +171,13 @@ class _Forecasting(ABC):
         """Begin a run (see `ComputePolicy.start`)."""
         self.spent = 0
         self._path, self._anchors = path, []
-        self._evaluation, self._evaluations = 0, nfe_per_step * (grid.shape[0] - 1)
         profile = amplification_profile(path, grid, self.data_std).cpu()
-        self._profile = profile.repeat_interleave(nfe_per_step) / nfe_per_step
+        made = torch.full((grid.shape[0] - 1,), nfe_per_step)
+        if bool((path.coefficients(grid[-1]).sigma == 0.0).all()):
+            # A step to clean data returns its first estimate: calls kept for a second one would be lost.
+            made[-1] = 1
+        self._evaluation, self._evaluations = 0, int(made.sum())
+        self._profile = (profile / made).repeat_interleave(made)
         self._begin()
 
     def decide(self, state: State, n_steps: int) -> bool:
@@ -267,9 +271,9 @@ class BudgetedCompute(_Forecasting):
     order : {1, 2}, default 2
         Highest order of the forecasts.
     warm : int, default 3
-        Number of first evaluations that are calls.
+        Number of first evaluations that are calls; at most a quarter of the budget, but the first one always.
     reserve : int, default 2
-        Number of last evaluations for which calls are kept.
+        Number of last evaluations for which calls are kept; at most a quarter of the budget.
     max_age : int, optional
         Largest number of forecasts in a row; by default twice the mean number that the budget asks for.
     threshold : float, default 1

@@ -147,6 +147,28 @@ def test_full_budget_changes_nothing(kind: str, solver: Solver, path: Path) -> N
     assert ours.nfe == plain.nfe
 
 
+@pytest.mark.parametrize("budget", [2, 5, 8, 13])
+@pytest.mark.parametrize("kind", ["budgeted", "uniform", "amplification"])
+def test_no_call_is_kept_for_an_evaluation_that_is_not_made(kind: str, budget: int) -> None:
+    # Heun's last step, to clean data, takes one evaluation: 2 n - 1 in all.
+    policy: ComputePolicy
+    policy = BudgetedCompute(budget) if kind == "budgeted" else StaticRefresh(budget, kind)  # type: ignore[arg-type]
+    decided: list[bool] = []
+    decide = policy.decide
+
+    def noted(state: State, n_steps: int) -> bool:
+        decided.append(decide(state, n_steps))
+        return decided[-1]
+
+    policy.decide = noted  # type: ignore[method-assign]
+    result = sample(_mixture(), Heun(), uniform_grid(7), state=State(x=_start(4, 2)), policy=policy)
+    assert len(decided) == 13
+    assert result.nfe == sum(decided) == budget
+    assert decided[0]
+    # A controlled budget keeps a quarter for the end, which is nothing of one below 4.
+    assert decided[-1] or kind == "amplification" or (kind == "budgeted" and budget < 4)
+
+
 @pytest.mark.parametrize("policy", [BudgetedCompute(6), StaticRefresh(6), StaticRefresh(6, "amplification")])
 def test_one_policy_serves_several_runs(policy: ComputePolicy) -> None:
     grid, solver = log_snr_grid(PATH, 24), DPMSolverMultistep(1)
@@ -161,10 +183,6 @@ def test_one_policy_serves_several_runs(policy: ComputePolicy) -> None:
 
 def test_static_calls_are_where_they_should_be() -> None:
     called: list[int] = []
-
-    class Noted(Hook):
-        def after_eval(self, state: State, prediction: Any) -> Any:
-            return prediction
 
     class Denoiser(ExactDenoiser):
         def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> ContinuousPrediction:
