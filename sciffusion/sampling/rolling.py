@@ -196,8 +196,7 @@ def _rolled_evaluation(evaluation: Evaluation, dropped: int, fresh: PathCoeffici
 
     The new frame gets no estimate: at the time at which it stands, no solver uses one.
     """
-    x0 = evaluation.x0[:, dropped:]
-    x0 = torch.cat([x0, torch.zeros_like(x0[:, :1])], 1)
+    x0 = torch.cat([evaluation.x0[:, dropped:], torch.zeros_like(evaluation.x0[:, :1])], 1)
     old = evaluation.coefficients
     names = ("alpha", "sigma", "d_alpha", "d_sigma")
     rolled = {name: torch.cat([getattr(old, name)[:, dropped:], getattr(fresh, name)], 1) for name in names}

@@ -173,6 +173,20 @@ def test_streaming_is_one_long_run(solver: Solver) -> None:
     torch.testing.assert_close(streamed, long_run, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("window", [1, 3])
+def test_without_context_frames_of_independent_values_are_runs_of_their_own(window: int) -> None:
+    # The history of a multistep solver moves along even where nothing of it is left in sight.
+    denoiser = NetworkDenoiser(lambda x, time, condition: torch.tanh(x), VariancePreserving())
+    noise, steps = _randn(0, 7, 2, 3), 6 // window
+    frames = rolling_sample(
+        denoiser, DPMSolverMultistep(3), window=window, frame_shape=(2, 3), n_frames=5, steps_per_frame=steps,
+        noise=lambda number: noise[number],
+    )  # fmt: skip
+    alone = sample(denoiser, DPMSolverMultistep(3), uniform_grid(6), state=State(x=noise[:5].flatten(0, 1)))
+    streamed = torch.cat([frame.values for frame in frames])
+    torch.testing.assert_close(streamed, alone.samples, rtol=1e-9, atol=1e-9)
+
+
 def test_stochastic_solvers_and_a_known_past() -> None:
     # The frames after a given one have the law of the series given it.
     count, generator = 3000, torch.Generator().manual_seed(0)
