@@ -30,7 +30,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-__all__ = ["Path", "PathCoefficients", "align", "as_times"]
+__all__ = ["Path", "PathCoefficients", "align", "as_times", "match_times"]
 
 
 def as_times(t: Tensor | float) -> Tensor:
@@ -80,6 +80,39 @@ def align(coefficient: Tensor, x: Tensor) -> Tensor:
             "expected a scalar or a prefix of the state's shape"
         )
     return coefficient.to(x.dtype).to(x.device).reshape(shape + (1,) * (x.ndim - len(shape)))
+
+
+def match_times(t: Tensor | float, s: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Return two kinds of times of one state in float64 and of one shape.
+
+    Both shapes are prefixes of that of the state, so the shorter one gets axes at its end: one time an item
+    goes with one an element.
+
+    Parameters
+    ----------
+    t, s : Tensor or float
+        Times.
+
+    Returns
+    -------
+    tuple of Tensor
+        Both, of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes are no prefixes of one shape.
+    """
+    first, second = as_times(t), as_times(s)
+    axes = max(first.ndim, second.ndim)
+    first, second = (time.reshape(time.shape + (1,) * (axes - time.ndim)) for time in (first, second))
+    if any(n != m and 1 not in (n, m) for n, m in zip(first.shape, second.shape, strict=True)):
+        raise ValueError(
+            f"times of shapes {tuple(as_times(t).shape)} and {tuple(as_times(s).shape)} do not belong to one "
+            "state; expected two prefixes of its shape"
+        )
+    # Sums, unlike expanded views, bring a scalar to the device of the other times.
+    return first + 0.0 * second, second + 0.0 * first
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from sciffusion.continuous.path import align, as_times
+from sciffusion.continuous.path import align, as_times, match_times
 
 __all__ = [
     "GaussianHeads",
@@ -253,7 +253,7 @@ class NetworkHeads(nn.Module):
         TwoTimePrediction
             Both of the shape of ``state``.
         """
-        r, g = as_times(r), as_times(g)
+        r, g = match_times(r, g)
         signal, level = r * self.residual_std, self.interpolant.noise_level(g)
         scale = torch.hypot(signal, level)
         corner = scale == 0.0
@@ -263,7 +263,7 @@ class NetworkHeads(nn.Module):
         angle = torch.atan2(sine, cosine) / (0.5 * math.pi)
         moved = align(inverse, state) * (state - y)
         inputs = [y / self.observation_scale] + ([] if condition is None else [condition])
-        times = [time.expand(scale.shape).to(state.dtype).to(state.device) for time in (angle, g)]
+        times = [time.to(state.dtype).to(state.device) for time in (angle, g)]
         value = self.network(moved, *times, torch.cat(inputs, dim=-1))
         if value.shape != state.shape:
             raise ValueError(

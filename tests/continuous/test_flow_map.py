@@ -212,6 +212,19 @@ def test_trajectory_form_with_the_exact_estimate_is_the_exact_map() -> None:
     torch.testing.assert_close(limit, denoiser.predict(x, t).value, rtol=1e-4, atol=1e-4)
 
 
+def test_departures_of_items_go_with_arrivals_of_elements() -> None:
+    # Shapes are prefixes of the state's, also where they would broadcast from the other end.
+    flow = ExactFlowMap(ExactDenoiser(GaussianTarget.isotropic(3, 0.5), RectifiedFlow()))
+    x = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    departure = torch.tensor([0.9, 0.6, 0.4], dtype=torch.float64)
+    arrival = departure[:, None] * torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
+    expected = flow(x, departure[:, None].expand(3, 3), arrival)
+    torch.testing.assert_close(flow(x, departure, arrival), expected, rtol=0.0, atol=0.0)
+    torch.testing.assert_close(expected[:, 2], x[:, 2], rtol=0.0, atol=0.0)
+    with pytest.raises(ValueError, match=r"\(3,\) and \(2, 3\) do not belong to one state"):
+        flow(x, departure, arrival[:2])
+
+
 def test_a_solver_as_flow_map_converges_to_the_exact_one() -> None:
     denoiser = ExactDenoiser(MIXTURE, Cosine())
     x = torch.linspace(-2.0, 2.0, 9, dtype=torch.float64)[:, None]

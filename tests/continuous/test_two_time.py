@@ -93,6 +93,23 @@ def test_network_heads_obey_the_relation_whatever_the_network(r: float, g: float
         torch.testing.assert_close(found.clean, y + 0.8 * 2.0)
 
 
+def test_times_of_items_and_of_elements_go_together() -> None:
+    class Linear(nn.Module):
+        def forward(self, values: Tensor, angle: Tensor, g: Tensor, inputs: Tensor) -> Tensor:
+            return torch.sin(values) + (angle + 2.0 * g).reshape(
+                angle.shape + (1,) * (values.ndim - angle.ndim)
+            )
+
+    heads = NetworkHeads(Linear(), INTERPOLANT, 0.8)
+    state, y = torch.randn(2, 3, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    r = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+    g = torch.rand(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for found, expected in zip(
+        heads(state, r, g, y), heads(state, r[:, None].expand(3, 3), g, y), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0)
+
+
 @pytest.mark.parametrize(("r", "g"), TIMES)
 def test_loss_is_the_plain_error_of_the_network_and_least_for_exact_heads(r: float, g: float) -> None:
     x, y = _pairs(40_000)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous.denoiser import Denoiser, NoisyState
-from sciffusion.continuous.path import Path, as_times
+from sciffusion.continuous.path import Path, match_times
 from sciffusion.continuous.prediction import ContinuousPrediction
 from sciffusion.continuous.solvers.base import Solver
 
@@ -65,10 +65,9 @@ def check_interval(t: Tensor | float, s: Tensor | float) -> tuple[Tensor, Tensor
     Raises
     ------
     ValueError
-        If an arrival is later than its departure.
+        If an arrival is later than its departure, or the shapes do not belong to one state.
     """
-    departure, arrival = as_times(t), as_times(s)
-    departure, arrival = departure + 0.0 * arrival, arrival + 0.0 * departure
+    departure, arrival = match_times(t, s)
     if bool((arrival > departure).any()):
         raise ValueError(
             f"a flow map goes towards the data: expected s <= t, got {_worst(departure, arrival)}"
