@@ -91,12 +91,14 @@ class Calibrated(_Corrected):
 
     def offset(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Return the offsets for values ``x`` at times ``t``, of the shape of ``x``."""
-        place = self.path.log_snr(t).clamp(self.log_snr[0], self.log_snr[-1])
+        place = self.path.log_snr(t).to(self.log_snr.device).clamp(self.log_snr[0], self.log_snr[-1])
         if len(self.log_snr) == 1:
             return self.offsets[0].to(x).expand(x.shape)
         right = torch.searchsorted(self.log_snr, place.contiguous()).clamp(1, len(self.log_snr) - 1)
         left = right - 1
         share = (place - self.log_snr[left]) / (self.log_snr[right] - self.log_snr[left])
+        # Nothing lies between pure noise, infinitely far away, and the next place: there the latter holds.
+        share = torch.where(share.isnan(), (place > self.log_snr[left]).to(share), share)
         known = self.offsets.to(x)
         item = known.shape[1:]
         known = known.reshape((len(known), *(1,) * (x.ndim - len(item)), *item)).expand(-1, *x.shape)

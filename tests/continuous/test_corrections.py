@@ -16,6 +16,7 @@ from sciffusion.continuous import (
     EpsScaled,
     PointwiseDenoiser,
     PredictionKind,
+    RectifiedFlow,
     VariancePreserving,
     calibrate,
 )
@@ -83,6 +84,21 @@ def test_offsets_are_interpolated_in_log_snr_and_held_beyond_the_ends() -> None:
     torch.testing.assert_close(calibrated.offset(x, times), expected)
     torch.testing.assert_close(calibrated.offset(x, times[:, None].expand(5, 2)), expected)
     torch.testing.assert_close(calibrated.offset(x, times[1]), expected[1].expand(5, 2))
+
+
+def test_offsets_may_be_measured_in_pure_noise() -> None:
+    # Time 1 has no finite log signal-to-noise ratio: its offset holds there, the next one up to it.
+    path = RectifiedFlow()
+    exact = ExactDenoiser(GaussianTarget.isotropic(2), path)
+    x0 = exact.target.draw(50, torch.Generator().manual_seed(0))
+    times = torch.tensor([1.0, 0.9, 0.5], dtype=torch.float64)
+    calibrated = calibrate(exact, x0, torch.Generator().manual_seed(1), times=times)
+    noisiest, next_one, last = calibrated.offsets
+    x = torch.zeros(4, 2, dtype=torch.float64)
+    found = calibrated.offset(x, torch.tensor([1.0, 0.99, 0.9, 0.1], dtype=torch.float64))
+    torch.testing.assert_close(found, torch.stack([noisiest, next_one, next_one, last]))
+    samples = sample(calibrated, DPMSolverMultistep(2), uniform_grid(6), state=State(x=x)).samples
+    assert bool(samples.isfinite().all())
 
 
 def test_known_elements_at_time_zero_are_sampled_around() -> None:
