@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous import (
+    ColoredNoise,
+    DiagonalOperator,
     DPMSolverMultistep,
     Euler,
     NoiseSource,
@@ -72,5 +74,7 @@ def test_bad_settings_are_refused() -> None:
         PredictorCorrector(Euler(), 1.5)
     with pytest.raises(ValueError, match="corrections"):
         PredictorCorrector(Euler(), corrections=0)
+    with pytest.raises(ValueError, match="PredictorCorrector cannot match its drift"):
+        PredictorCorrector(Euler(), noise=ColoredNoise(DiagonalOperator(torch.ones(1))))
     with pytest.raises(ValueError, match="generator"):
         sample(DENOISER, PredictorCorrector(Euler()), uniform_grid(2), state=State(x=torch.zeros(2, 1)))

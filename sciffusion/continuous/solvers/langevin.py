@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous.denoiser import Denoiser
-from sciffusion.continuous.noise import NoiseSource, WhiteNoise
+from sciffusion.continuous.noise import NoiseSource
+from sciffusion.continuous.noise.colored import noise_of_fixed_drift
 from sciffusion.continuous.path import align, as_times
 from sciffusion.continuous.solvers.base import ContinuousState, Solver, evaluate
 
@@ -47,7 +48,8 @@ class PredictorCorrector(Solver):
     corrections : int, default 1
         Langevin steps after each step, one network evaluation each.
     noise : NoiseSource, optional
-        Of the corrections; white by default.  Brownian trees are for the predictor alone.
+        Of the corrections; white by default.  Brownian trees are for the predictor alone, and so is coloured
+        noise that wants a matched drift, which is refused here.
 
     Notes
     -----
@@ -64,7 +66,7 @@ class PredictorCorrector(Solver):
         self.predictor = predictor
         self.snr = snr
         self.corrections = corrections
-        self.noise = WhiteNoise() if noise is None else noise
+        self.noise = noise_of_fixed_drift(noise, "PredictorCorrector")
         self.order = predictor.order
         self.nfe = predictor.nfe + corrections
 
