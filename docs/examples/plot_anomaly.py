@@ -51,6 +51,7 @@ for panel, measure in zip(axes, ("denoising", "time"), strict=False):
     if measure == "denoising":
         denoiser = detector
 axes[0].legend(fontsize=8, loc="upper right")
+# sphinx_gallery_defer_figures
 
 # %%
 # What the noise levels see

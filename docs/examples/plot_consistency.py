@@ -70,6 +70,7 @@ map_axes.plot(values[:, 0], learned[:, 0], color="C1", label="consistency model"
 map_axes.plot(values[:, 0], one_step[:, 0], color="C0", linestyle="--", label="one Euler step")
 map_axes.set(xlabel="noise at t = 0.95", ylabel="data", title="One evaluation each")
 map_axes.legend(fontsize="small")
+# sphinx_gallery_defer_figures
 
 # %%
 # Samples at equal cost

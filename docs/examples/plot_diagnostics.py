@@ -27,6 +27,7 @@ from sciffusion.sampling import log_snr_grid, sample
 path = VariancePreserving()
 generator = torch.Generator().manual_seed(0)
 figure, axes = plt.subplots(2, 2, figsize=(8.5, 6.6), layout="constrained")
+# sphinx_gallery_defer_figures
 
 # %%
 # It copies
@@ -55,6 +56,7 @@ for name, target, colour in laws:
 axes[0, 0].axvline(found.threshold, color="black", linewidth=0.8, linestyle=":")
 axes[0, 0].set(title="copies", xlabel="nearest / second nearest distance", ylabel="samples")
 axes[0, 0].legend()
+# sphinx_gallery_defer_figures
 
 # %%
 # It is too sure of itself
@@ -87,6 +89,7 @@ for spread, colour in ((1.0, "#5b7083"), (0.6, "#c1440e")):
 axes[0, 1].axhline(100, color="black", linewidth=0.8, linestyle=":")
 axes[0, 1].set(title="calibration", xlabel="rank of the truth among the draws", ylabel="items")
 axes[0, 1].legend(loc="upper center")
+# sphinx_gallery_defer_figures
 
 # %%
 # It smooths
@@ -105,6 +108,7 @@ for values, name, colour in ((generated, "exact", "#5b7083"), (smoothed, "smooth
 axes[1, 0].axhline(1.0, color="black", linewidth=0.8, linestyle=":")
 axes[1, 0].set(title="spectrum", xlabel="frequency", ylabel="generated / real power", ylim=(0, 1.3))
 axes[1, 0].legend(loc="lower left")
+# sphinx_gallery_defer_figures
 
 # %%
 # A general two-sample test does not see it: in 64 dimensions the energy distance of the smoothed series lies
@@ -113,6 +117,7 @@ axes[1, 0].legend(loc="lower left")
 for values, name in ((generated, "exact"), (smoothed, "smoothed")):
     found = energy_test(values, real, generator=generator, n_permutations=200)
     print(f"{name}: distance {found.distance:.3f}, floor {found.null_mean:.3f}, p = {found.p_value:.3f}")
+# sphinx_gallery_defer_figures
 
 # %%
 # It knows more directions than the data have, or fewer

@@ -58,6 +58,7 @@ for panel, rho in zip(axes[:3], (0.0, 0.6, 1.0), strict=True):
 axes[0].plot([], [], color="black", label="truth")
 axes[0].plot([], [], color="C1", label="answers")
 axes[0].legend(fontsize="small")
+# sphinx_gallery_defer_figures
 
 # %%
 # Against the frontier

@@ -72,6 +72,7 @@ left.set(title=f"Posterior samples, {result.nfe} evaluations")
 left.legend(fontsize=8)
 exact_std = posterior.covariance.diagonal().sqrt()
 print(f"restored over exact standard deviation, mean: {float((restored.std(0) / exact_std).mean()):.2f}")
+# sphinx_gallery_defer_figures
 
 # %%
 # The start matters
