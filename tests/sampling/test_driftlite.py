@@ -297,6 +297,19 @@ def test_choices_that_must_not_matter_do_not(settings: dict[str, Any]) -> None:
     _assert_mean(_means(result), mean, bias=0.03)
 
 
+def test_the_bound_scales_all_coefficients_of_a_control_together() -> None:
+    # Where fields are nearly parallel, large coefficients cancel: one cut by itself leaves the other.
+    def first(bound: float) -> Tensor:
+        sampler = DriftLiteSampler.from_denoiser(ExactDenoiser(MIXTURE, PATH), control="ecg", bound=bound)
+        coefficients: Tensor = _run(sampler, _grid(2), gamma=2.0).trace["coefficients"][0]
+        return coefficients
+
+    free, bounded = first(math.inf), first(0.01)
+    assert float(free.abs().amin(0).max()) > 0.02
+    torch.testing.assert_close(bounded.abs().amax(-1), torch.full((SYSTEMS,), 0.01, dtype=torch.float64))
+    torch.testing.assert_close(bounded, free * 0.01 / free.abs().amax(-1, keepdim=True))
+
+
 def test_a_constant_in_the_reward_moves_the_normaliser_by_itself() -> None:
     sampler = DriftLiteSampler.from_denoiser(ExactDenoiser(MIXTURE, PATH))
     plain = _run(sampler, _grid(15), reward=_reward)

@@ -105,4 +105,7 @@ def control_coefficients(
         matrix = torch.einsum("sn,ijsn->sij", weights, products.reshape(n_fields, n_fields, *weights.shape))
         right = torch.einsum("sn,sn,isn->si", weights, g, _centred(values.scalars(), weights))
     theta = solve_scaled(matrix, right, ridge) / step.squared_noise
-    return theta.clamp(-bound, bound)
+    # All shrink together: where fields are nearly parallel, large coefficients cancel, and one of them cut by
+    # itself would leave the other.
+    largest = theta.abs().amax(-1, keepdim=True)
+    return theta * (bound / largest).clamp_max(1.0)

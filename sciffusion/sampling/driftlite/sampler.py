@@ -72,7 +72,7 @@ class DriftLiteSampler:
     ridge : float, default 1e-6
         Added to the unit diagonal of the linear system for the control.
     bound : float, default 10
-        Largest magnitude of a coefficient of the control.
+        Largest magnitude of a coefficient of the control; beyond it all are scaled down together.
     denoise : bool, default False
         Return the expected clean data of the final state in place of the state; the weights stay those of the
         state.
