@@ -133,6 +133,10 @@ def test_solvers_with_a_tree_keep_the_laws() -> None:
 def test_bad_trees_and_times_are_refused() -> None:
     with pytest.raises(ValueError, match="seed must be"):
         BrownianTree(torch.zeros(2, 2, dtype=torch.int64))
+    with pytest.raises(TypeError, match=r"seed must be an integer .* got 1\.5"):
+        BrownianTree(1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="64 bits"):
+        BrownianTree(2**63)
     with pytest.raises(ValueError, match="depth"):
         BrownianTree(0, depth=0)
     with pytest.raises(ValueError, match="3 seeds for 2 items"):

@@ -166,6 +166,33 @@ def test_covariance_of_progress_leaves_out_what_is_finished() -> None:
     torch.testing.assert_close(between, 0.5 * (progress.progress[3] + progress.progress[4]))
     with pytest.raises(ValueError, match="divider"):
         progress.covariance(divider=0.5)
+    with pytest.raises(ValueError, match="floor"):
+        progress.covariance(floor=0.0)
+
+
+def test_measuring_of_progress_refuses_what_it_cannot_measure() -> None:
+    denoiser, start = ExactDenoiser(GaussianTarget.isotropic(4), RectifiedFlow()), torch.zeros(3, 4)
+    for grid in (uniform_grid(1), uniform_grid(4).flip(0), uniform_grid(4)[:, None]):
+        with pytest.raises(ValueError, match="grid must be a vector of at least three decreasing times"):
+            measure_progress(denoiser, grid, start)
+    for n_axes in (0, 2):
+        with pytest.raises(ValueError, match="n_axes"):
+            measure_progress(denoiser, uniform_grid(4), start, n_axes=n_axes)
+    with pytest.raises(ValueError, match="n_bins"):
+        measure_progress(denoiser, uniform_grid(4), start, n_bins=0)
+    with pytest.raises(TypeError, match="covariance must be a LinearOperator or a function"):
+        ColoredNoise("pink")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_progress_of_short_and_odd_series_has_a_bin_a_frequency(length: int) -> None:
+    denoiser = ExactDenoiser(GaussianTarget.isotropic(length), RectifiedFlow())
+    start = torch.randn(4, length, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    progress = measure_progress(denoiser, uniform_grid(6), start)
+    assert progress.bins.tolist() == list(range(length // 2 + 1))
+    operator = progress.covariance()(torch.tensor(0.3)).normalised()
+    matrix = operator.apply(torch.eye(length, dtype=torch.float64))
+    assert float(matrix.trace()) == pytest.approx(length)
 
 
 def test_progress_of_images_is_radial() -> None:

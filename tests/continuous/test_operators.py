@@ -102,6 +102,9 @@ def test_bad_operators_are_refused() -> None:
         SpectralOperator(torch.arange(12.0).reshape(4, 3), (4, 4))
     with pytest.raises(ValueError, match="trailing axes"):
         OPERATORS["spectral"][0].apply(torch.zeros(5))
+    with pytest.raises(ValueError, match="trailing axes"):
+        # Broadcasting would give noise of another shape than the state.
+        DiagonalOperator(torch.ones(5)).apply(torch.ones(3, 1))
     with pytest.raises(ValueError, match="no power"):
         DiagonalOperator(torch.tensor([1.0, 0.0])).apply(torch.ones(2), -1.0)
     with pytest.raises(ValueError, match="normalised"):

@@ -21,6 +21,7 @@ on the batch that it is in nor on the device.
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -81,11 +82,16 @@ class BrownianTree:
     def __init__(self, seed: int | Tensor, depth: int = 16) -> None:
         if isinstance(seed, Tensor) and (seed.ndim != 1 or seed.is_floating_point()):
             raise ValueError(
-                f"seed must be an integer or a vector of integers, got shape {tuple(seed.shape)}"
+                f"seed must be an integer or a vector of integers, got {seed.dtype} of shape "
+                f"{tuple(seed.shape)}"
             )
+        if not isinstance(seed, Tensor | Integral):
+            raise TypeError(f"seed must be an integer or a vector of integers, got {seed!r}")
+        if isinstance(seed, Integral) and not -(2**63) <= seed < 2**63:
+            raise ValueError(f"seed must be a signed integer of 64 bits, got {seed}")
         if not 1 <= depth <= 38:
             raise ValueError(f"depth must lie between 1 and 38, got {depth}")
-        self.seed = seed
+        self.seed = seed if isinstance(seed, Tensor) else int(seed)
         self.depth = depth
         self._latest: tuple[tuple[int, ...], Tensor, Tensor] | None = None
 

@@ -83,6 +83,8 @@ class FrequencyProgress:
         """
         if divider < 1.0 or power < 0.0:
             raise ValueError(f"divider must be at least 1 and power not negative, got {divider} and {power}")
+        if not floor > 0.0:
+            raise ValueError(f"floor must be positive, got {floor}")
 
         def covariance(t: Tensor) -> SpectralOperator:
             rest = (1.0 - self.at(t) / divider).clamp_min(floor)
@@ -105,8 +107,8 @@ def measure_progress(
     denoiser : Denoiser
         On its path.
     grid : Tensor
-        Decreasing times, shape ``(n_steps + 1,)``; Euler steps in time are made between them, the last one
-        to the data.
+        Decreasing times of at least two steps, shape ``(n_steps + 1,)``; Euler steps in time are made between
+        them, the last one to the data.
     start : Tensor
         Starting noise at ``grid[0]``, shape ``(count, ...)``.
     n_axes : int, default 1
@@ -118,21 +120,38 @@ def measure_progress(
     -------
     FrequencyProgress
         At the times of the grid but the last.
+
+    Raises
+    ------
+    ValueError
+        For a grid of fewer than two steps or that does not decrease, axes that the values do not have, and
+        fewer than one bin.
     """
+    grid = as_times(grid)
+    if grid.ndim != 1 or len(grid) < 3 or not bool((grid.diff() < 0.0).all()):
+        raise ValueError(
+            f"grid must be a vector of at least three decreasing times, got shape {tuple(grid.shape)}"
+        )
+    if not 1 <= n_axes < start.ndim:
+        raise ValueError(
+            f"n_axes must lie between 1 and the axes of an item, got {n_axes} for {tuple(start.shape)}"
+        )
+    if n_bins is not None and n_bins < 1:
+        raise ValueError(f"n_bins must be positive, got {n_bins}")
     shape = tuple(start.shape[-n_axes:])
     radius = frequency_radius(shape)
     count = max(shape) // 2 + 1 if n_bins is None else n_bins
     # Rounding to the nearest bin keeps each frequency of one axis in a bin of its own.
-    bins = torch.round(radius / radius.max() * (count - 1)).long()
+    bins = torch.round(radius / radius.max().clamp_min(1e-300) * (count - 1)).long()
     axes = tuple(range(-n_axes, 0))
-    estimates, end = _estimates(denoiser, as_times(grid), start)
+    estimates, end = _estimates(denoiser, grid, start)
     final = torch.fft.rfftn(end.double(), dim=axes)
     values = torch.stack(
         [_binned(torch.fft.rfftn(x0.double(), dim=axes), final, bins, count) for x0 in estimates]
     )
     low, high = values.amin(0), values.amax(0)
     stretched = torch.where(high > low, (values - low) / (high - low), torch.zeros_like(values))
-    return FrequencyProgress(as_times(grid)[:-1].cpu(), stretched.cpu(), bins, shape)
+    return FrequencyProgress(grid[:-1].cpu(), stretched.cpu(), bins, shape)
 
 
 def _binned(estimate: Tensor, final: Tensor, bins: Tensor, count: int) -> Tensor:

@@ -61,6 +61,11 @@ class ColoredNoise:
         normalise: bool = True,
         white: NoiseSource | None = None,
     ) -> None:
+        if not (isinstance(covariance, LinearOperator) or callable(covariance)):
+            raise TypeError(
+                "covariance must be a LinearOperator or a function from a time to one, got "
+                f"{type(covariance).__name__}"
+            )
         self.covariance = covariance
         self.match_drift = match_drift
         self.normalise = normalise

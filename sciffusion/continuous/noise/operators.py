@@ -119,6 +119,11 @@ class DiagonalOperator(LinearOperator):
 
     def apply(self, x: Tensor, power: float = 1.0) -> Tensor:
         """Return ``values^power x``."""
+        trailing = tuple(x.shape[x.ndim - self.values.ndim :]) if x.ndim >= self.values.ndim else ()
+        if trailing != tuple(self.values.shape):
+            raise ValueError(
+                f"expected trailing axes of lengths {tuple(self.values.shape)}, got shape {tuple(x.shape)}"
+            )
         return _power(self.values, power).to(x) * x
 
     @property
@@ -216,8 +221,8 @@ class FullOperator(LinearOperator):
 
     def apply(self, x: Tensor, power: float = 1.0) -> Tensor:
         """Return the power of the matrix times each vector."""
-        root: Tensor = (self.basis * _power(self.values, power)) @ self.basis.mT
-        return torch.matmul(x, root.to(x))
+        basis = self.basis.to(x)
+        return torch.matmul(x @ basis * _power(self.values, power).to(x), basis.mT)
 
     @property
     def mean_eigenvalue(self) -> Tensor:
