@@ -191,3 +191,11 @@ def test_stochastic_solver_samples_a_mixture_in_the_plane() -> None:
     )
     assert_sampler_matches(result.samples, target, generator)
     assert result.nfe == 60
+
+
+def test_noise_scale_without_a_process_is_refused() -> None:
+    # A reduced scale that falls with the noise asks for noise of negative variance.
+    denoiser = ExactDenoiser(GaussianTarget.isotropic(1), VariancePreserving())
+    solver, start = ERSDE(1, QuadratureScale(lambda noise: 1.0 / noise)), State(x=torch.zeros(2, 1))
+    with pytest.raises(ValueError, match=r"scale must not fall.* got a ratio of"):
+        sample(denoiser, solver, uniform_grid(3), state=start)

@@ -167,6 +167,11 @@ class ERSDE(Solver):
         of_past = self._corrections(past, new)
         of_x0 = there.alpha - there.sigma / old * decay + there.alpha * of_past[0]
         older = [(there.alpha * k, e.x0) for k, e in zip(of_past[1:], past[1:], strict=True)]
+        if bool((decay > 1.0 + 1e-9).any()):
+            raise ValueError(
+                "scale must not fall, relative to the noise l, where the noise grows: expected psi(l') <= "
+                f"psi(l) for psi = phi / l, got a ratio of {float(decay.max()):.4g}"
+            )
         spread = there.sigma * torch.sqrt((1.0 - decay**2).clamp_min(0.0))
         if bool((spread > 0.0).any()):
             # Not drawn where it would count for nothing, so that the noiseless scale needs no generator.
