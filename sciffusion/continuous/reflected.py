@@ -213,6 +213,11 @@ class ReflectedAtoms(PointwiseDenoiser):
                 f"atoms must lie in [{path.low}, {path.high}], got values from {float(atoms.min()):g} to "
                 f"{float(atoms.max()):g}"
             )
+        if weights is not None and not (weights.shape == atoms.shape[:1] and bool((weights > 0.0).all())):
+            raise ValueError(
+                f"weights must be {len(atoms)} positive numbers, got {weights.tolist()[:5]} of shape "
+                f"{tuple(weights.shape)}"
+            )
         self.atoms = atoms.to(torch.float64)
         self.path = path
         equal = torch.ones(atoms.shape[0], dtype=torch.float64)

@@ -186,6 +186,11 @@ class GaussianHeads:
         self, state: Tensor, r: Tensor | float, g: Tensor | float, y: Tensor, condition: Any = None
     ) -> TwoTimePrediction:
         """Return the exact heads, of the type of ``state``."""
+        if state.shape != y.shape or y.shape[-1:] != self.offset.shape:
+            raise ValueError(
+                f"expected states and observations of shape (..., {len(self.offset)}), got "
+                f"{tuple(state.shape)} and {tuple(y.shape)}"
+            )
         wide, seen = state.to(torch.float64), y.to(torch.float64)
         at, level = align(as_times(r), wide), align(self.interpolant.noise_level(g), wide)
         if (at.ndim and at.shape[-1] > 1) or (level.ndim and level.shape[-1] > 1):

@@ -60,12 +60,14 @@ def gaussian_klub(noise_levels: Tensor, data_std: float = 1.0) -> Tensor:
         Scalar, float64, differentiable in the levels.
     """
     levels = noise_levels.to(torch.float64)
-    if bool(levels[0] > levels[-1]):
+    if levels.ndim == 1 and len(levels) > 1 and bool(levels[0] > levels[-1]):
         levels = levels.flip(0)
     if not (
         levels.ndim == 1 and len(levels) > 1 and bool((levels > 0.0).all() & (levels.diff() > 0.0).all())
     ):
         raise ValueError("noise_levels must be a vector of at least two positive, strictly monotone values")
+    if not data_std > 0.0:
+        raise ValueError(f"data_std must be positive, got {data_std}")
     low, high, variance = levels[:-1], levels[1:], data_std**2
 
     def integral(tau: Tensor) -> Tensor:
@@ -149,6 +151,8 @@ def klub(
         Scalars, float64: the sum over the elements of an item, as in the closed form.
     """
     levels = _levels(denoiser.path, grid)
+    if data.shape[0] < 2:
+        raise ValueError(f"data must hold at least two rows, got shape {tuple(data.shape)}")
     rows, n_steps = data.shape[0], len(levels) - 1
     high, low = levels[:-1, None], levels[1:, None]
     draws = torch.rand(n_steps, rows, generator=generator, dtype=torch.float32, device=generator.device)
@@ -243,7 +247,7 @@ def align_steps(
     Raises
     ------
     ValueError
-        For too few levels or steps, or a start in pure noise.
+        For too few levels or steps, a start in pure noise or already below the last noise level, or no data.
     """
     path = denoiser.path
     ends = path.log_snr(torch.tensor([start, end], dtype=torch.float64))
@@ -257,7 +261,11 @@ def align_steps(
         raise ValueError(
             f"n_steps={n_steps} needs a step above clean data and n_levels >= 2 n_steps, got {n_levels}"
         )
+    if data.shape[0] < 1:
+        raise ValueError(f"data must hold at least one row, got shape {tuple(data.shape)}")
     top, bottom = -ends[0], torch.tensor(-last_log_snr, dtype=torch.float64) if final else -ends[1]
+    if bool(bottom >= top):
+        raise ValueError(f"last_log_snr={last_log_snr} is not above that of the start, {float(ends[0]):.4g}")
     log_levels = torch.linspace(float(bottom), float(top), n_levels, dtype=torch.float64)
     cost = _StepCosts.estimate(denoiser, data, log_levels, generator, condition)
     places = _refined(cost, _best_on_levels(cost, inner))

@@ -209,3 +209,6 @@ def test_bad_bounds_are_named() -> None:
         ReflectedAtoms(torch.tensor([[-1.0], [0.0]]), PATH)
     with pytest.raises(ValueError, match=r"shape \(n, dim\)"):
         ReflectedAtoms(torch.zeros(3), PATH)
+    for weights in (torch.tensor([1.0]), torch.tensor([1.0, -1.0])):
+        with pytest.raises(ValueError, match="weights must be 2 positive numbers"):
+            ReflectedAtoms(torch.tensor([[0.2], [0.4]]), PATH, weights)

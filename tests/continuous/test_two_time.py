@@ -177,5 +177,7 @@ def test_bad_use_is_refused() -> None:
         NetworkHeads(nn.Identity(), INTERPOLANT, -1.0)
     with pytest.raises(ValueError, match="expected gain"):
         GaussianHeads(INTERPOLANT, torch.eye(2), torch.zeros(3), torch.eye(3))
+    with pytest.raises(ValueError, match=r"shape \(\.\.\., 4\), got \(3, 5\) and \(3, 5\)"):
+        HEADS(torch.zeros(3, 5), 0.0, 1.0, torch.zeros(3, 5))
     with pytest.raises(TypeError, match="expected NetworkHeads"):
         TwoTimeObjective()(nn.Identity(), (torch.zeros(1, 1),) * 2, torch.Generator())

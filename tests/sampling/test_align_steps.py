@@ -193,6 +193,16 @@ def test_bad_use_is_refused() -> None:
     generator = torch.Generator()
     with pytest.raises(ValueError, match="strictly monotone"):
         gaussian_klub(torch.tensor([1.0, 0.5, 0.7]))
+    with pytest.raises(ValueError, match="strictly monotone"):
+        gaussian_klub(torch.tensor(1.0))
+    with pytest.raises(ValueError, match="data_std"):
+        gaussian_klub(torch.tensor([1.0, 0.5]), 0.0)
+    with pytest.raises(ValueError, match="last_log_snr=-9"):
+        align_steps(_denoiser(RectifiedFlow()), _data(4), 3, generator, start=0.9, last_log_snr=-9.0)
+    with pytest.raises(ValueError, match="at least one row"):
+        align_steps(_denoiser(), _data(4)[:0], 3, generator)
+    with pytest.raises(ValueError, match="at least two rows"):
+        klub(_denoiser(), torch.tensor([0.9, 0.1]), _data(4)[:1], generator)
     with pytest.raises(ValueError, match="signal at the start"):
         align_steps(_denoiser(Trigonometric()), _data(4), 3, generator, start=0.1, end=0.5)
     with pytest.raises(ValueError, match="n_levels"):
