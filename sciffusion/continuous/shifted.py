@@ -94,7 +94,8 @@ class MeanReverting(Path):
         """Return the time of a log signal-to-noise ratio, from ``log(alpha)`` by the quadratic formula."""
         decay = 0.5 * torch.nn.functional.softplus(-2.0 * (as_times(log_snr) + math.log(self.stationary_std)))
         spread = self.rate_max - self.rate_min
-        return 2.0 * decay / (self.rate_min + torch.sqrt(self.rate_min**2 + 2.0 * spread * decay))
+        time = 2.0 * decay / (self.rate_min + torch.sqrt(self.rate_min**2 + 2.0 * spread * decay))
+        return torch.where(decay > 0.0, time, 0.0)  # 0/0 at clean data if the rate starts at 0
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,12 @@ def test_start_in_pure_noise_is_wrong_by_what_the_path_keeps_of_the_signal() -> 
     assert float(start_divergence(path, 0.0, std**2, spread)) == pytest.approx(0.0, abs=1e-14)
 
 
+def test_rate_that_starts_at_zero_reaches_clean_data() -> None:
+    path = MeanReverting(0.0, 4.0)
+    assert float(path.time_of_log_snr(path.log_snr(0.0))) == 0.0
+    assert float(path.time_of_log_snr(path.log_snr(0.3))) == pytest.approx(0.3)
+
+
 def test_start_fitted_to_gaussian_data_has_the_marginal_law() -> None:
     path, target = OrnsteinUhlenbeckVarianceExploding(), GaussianTarget.autoregressive(3, 0.7, std=2.0)
     data = target.draw(4000, torch.Generator().manual_seed(0)) + 1.5
