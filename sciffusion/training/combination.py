@@ -78,15 +78,17 @@ def combine_checkpoints(
     Raises
     ------
     ValueError
-        For fewer than two or more than twelve checkpoints, or checkpoints of different networks.
+        For fewer than two or more than twelve checkpoints, checkpoints of different networks, or a loss that
+        is finite at none of the combinations tried.
     """
     from scipy.optimize import minimize
 
     count = len(checkpoints)
     if not 2 <= count <= _MOST_CHECKPOINTS:
         raise ValueError(f"give 2 to {_MOST_CHECKPOINTS} checkpoints, got {count}")
-    if any(checkpoint.keys() != checkpoints[0].keys() for checkpoint in checkpoints):
-        raise ValueError("checkpoints must hold weights of the same names")
+    shapes = [{name: value.shape for name, value in checkpoint.items()} for checkpoint in checkpoints]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError("checkpoints must hold weights of the same names and shapes")
     seen: dict[tuple[float, ...], float] = {}
 
     def value(free: NDArray[np.float64]) -> float:
@@ -99,8 +101,11 @@ def combine_checkpoints(
     corners = np.vstack([np.eye(count - 1), np.zeros(count - 1)])
     single = np.array([value(corner) for corner in corners])
     options = {"initial_simplex": corners, "maxfev": max_evaluations, "adaptive": True, "xatol": 1e-4}
-    minimize(value, corners[-1], method="Nelder-Mead", options=options)
+    with np.errstate(invalid="ignore"):  # differences of infinite losses
+        minimize(value, corners[-1], method="Nelder-Mead", options=options)
     best = min(seen, key=lambda key: seen[key])
+    if not np.isfinite(seen[best]):
+        raise ValueError("loss must be finite at some checkpoint, got none")
     coefficients = _full(np.array(best))
     return CheckpointCombination(
         _combined(checkpoints, coefficients), coefficients, seen[best], single, len(seen)

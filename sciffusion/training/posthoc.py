@@ -160,7 +160,8 @@ class PostHocAverage:
             Standard deviation of the profile relative to the number of steps.  Widths between and above those
             kept are reconstructed well; much narrower ones are not in the snapshots.
         step : int, optional
-            As if training had ended there; the last snapshot by default.
+            As if training had ended there; the last snapshot by default.  Best at the step of a snapshot:
+            later ones are not used.
 
         Returns
         -------
@@ -170,15 +171,19 @@ class PostHocAverage:
         Raises
         ------
         ValueError
-            Without a snapshot, or for a step that lies after the last one.
+            Without a snapshot, for a step before the first or after the last one, or another width.
         """
         if not self.snapshots:
             raise ValueError("there are no snapshots; train for at least `every` updates or call snapshot()")
-        last = self.snapshots[-1].step
+        if not 0.0 < relative_std < 0.28:
+            raise ValueError(f"relative_std must lie in (0, 0.28), got {relative_std}")
+        first, last = self.snapshots[0].step, self.snapshots[-1].step
         step = last if step is None else step
-        if not 1 <= step <= last:
-            raise ValueError(f"step must lie between 1 and that of the last snapshot, {last}; got {step}")
-        used = [snapshot for snapshot in self.snapshots if snapshot.step <= step] or self.snapshots[:1]
+        if not first <= step <= last:
+            raise ValueError(
+                f"step must lie between those of the first and last snapshot, {first} and {last}; got {step}"
+            )
+        used = [snapshot for snapshot in self.snapshots if snapshot.step <= step]
         exponent = PowerProfile.from_relative_std(relative_std).exponent
         shares = posthoc_coefficients(
             [snapshot.step for snapshot in used], [snapshot.exponent for snapshot in used], step, exponent
@@ -194,7 +199,15 @@ class PostHocAverage:
         return {"averages": [average.state_dict() for average in self._averages], "snapshots": stored}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state after `begin`; averages keep the device they have here."""
+        """Take over a state after `begin`; averages keep the device they have here.
+
+        Raises
+        ------
+        RuntimeError
+            If `begin` was not called.
+        """
+        if not self._averages:
+            raise RuntimeError("call begin(weights) before load_state_dict: it says where averages live")
         for average, stored in zip(self._averages, state["averages"], strict=True):
             average.load_state_dict(stored)
         self.snapshots = [

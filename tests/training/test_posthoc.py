@@ -175,3 +175,27 @@ def test_bad_settings_are_refused() -> None:
         average.reconstruct(0.1)
     with pytest.raises(ValueError, match="step must lie"):
         _followed(600).reconstruct(0.1, step=1201)
+    with pytest.raises(ValueError, match="first and last snapshot, 600 and 1200; got 599"):
+        # Its trajectory is in no snapshot; the first one averages over later weights as well.
+        _followed(600).reconstruct(0.1, step=599)
+    for width in (-0.1, 0.0, 0.5, float("nan")):
+        with pytest.raises(ValueError, match="relative_std must lie"):
+            _followed(600).reconstruct(width)
+    with pytest.raises(RuntimeError, match="begin"):
+        PostHocAverage(600).load_state_dict(_followed(600).state_dict())
+
+
+def test_losses_that_are_not_finite_are_passed_over_or_refused() -> None:
+    checkpoints = [{"w": torch.zeros(1)}, {"w": torch.ones(1)}]
+
+    def loss(weights: dict[str, Tensor]) -> float:
+        place = float(weights["w"])
+        return float("nan") if place < 0.5 else (place - 1.5) ** 2
+
+    found = combine_checkpoints(checkpoints, loss)
+    assert found.checkpoint_losses.tolist() == [np.inf, 0.25]
+    assert found.loss < 1e-4
+    with pytest.raises(ValueError, match="loss must be finite"):
+        combine_checkpoints(checkpoints, lambda weights: float("nan"))
+    with pytest.raises(ValueError, match="names and shapes"):
+        combine_checkpoints([{"w": torch.zeros(1)}, {"w": torch.ones(2)}], loss)
