@@ -251,7 +251,9 @@ def test_every_control_leaves_the_weighted_law_as_it_is(control: Any, gamma: flo
     denoiser = ExactDenoiser(MIXTURE, PATH)
     grid = _grid(100)
     sampler = DriftLiteSampler.from_denoiser(denoiser, control=control)
-    result = _run(sampler, grid, gamma=gamma, reward=PULL if tilted else None)
+    # Coefficients that come from the particles themselves cost a bias of order 1/N, largest for this one.
+    count = 4 * COUNT if control == "ecg" else COUNT
+    result = _run(sampler, grid, gamma=gamma, reward=PULL if tilted else None, count=count)
     log_z, mean = _exact(gamma, tilted, float(grid[-1]), denoiser)
     assert result.log_normaliser is not None
     _assert_mean(result.log_normaliser, log_z, bias=0.03)

@@ -10,8 +10,9 @@ With averages :math:`E_w` over the weighted particles of a system, :math:`g = G 
   :math:`A_{ij} = E_w[\nabla s_i\cdot\nabla s_j]`, :math:`c_i = E_w[g s_i]`;
 
 and :math:`A\theta = c`.  Early on, the score and the drift of the path are nearly parallel: A is scaled to
-unit diagonal and a ridge is added.  Any coefficients leave the weighted law as it is, so the ridge and the
-bound on :math:`|\theta_i|` cost variance at most.
+unit diagonal and a ridge is added.  Any coefficients that do not depend on the particles leave the weighted
+law as it is, so the ridge and the bound on :math:`|\theta_i|` cost variance at most.  Taken from the N
+particles themselves they cost a bias of order 1/N, too, and the estimated normaliser is unbiased no more.
 
 Ren et al., *DriftLite*, arXiv 2509.21655, sections 3.2 and 3.3.
 """

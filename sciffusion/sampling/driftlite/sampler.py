@@ -59,7 +59,8 @@ class DriftLiteSampler:
         by the energy of the Poisson equation ("ecg", needs log densities), not at all ("none"), so that only
         the part of the drift that belongs to the noise is guided and the Laplacian of the reward drops out of
         the weights ("langevin"), or back to the drift of the model itself ("unguided").  All have the same
-        weighted law.
+        weighted law; "vcg" and "ecg" take their coefficients from the N particles, at a bias of order 1/N.
+        "ecg" is noisy with few particles: prefer "vcg" below some hundreds.
     resample : bool, default True
         False keeps the weights of the whole run.
     threshold : float, default 0.9
