@@ -12,14 +12,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import OutlierMixin
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ..training import TrainingHistory
 from .base import DiffusionEstimator
 from .chunking import map_chunks
 from .fitting import all_or_nothing
-from .validation import check_choice, check_integer, check_number, check_sample_weight
+from .validation import check_choice, check_integer, check_number
 from .vectors.anomaly_scores import (
     LEVELS,
     NoiseLevelNetwork,
@@ -29,9 +29,10 @@ from .vectors.anomaly_scores import (
     noise_level_objective,
     posterior_noise_level,
 )
-from .vectors.columns import ColumnScale, refuse_text_columns
+from .vectors.columns import ColumnScale
 from .vectors.densities import EXACT_UP_TO, in_double, log_density_rows
 from .vectors.network import VectorNetwork
+from .vectors.tables import read_table, weighted_rows
 from .vectors.training import NetworkSettings, Rows, split_rows, train_vector_network
 
 __all__ = ["DiffusionAnomalyDetector"]
@@ -190,11 +191,8 @@ class DiffusionAnomalyDetector(OutlierMixin, DiffusionEstimator):  # type: ignor
         share = check_number("contamination", self.contamination, low=0.0, high=0.5, open_low=True)
         for name in ("n_neighbors", "n_draws"):
             check_integer(name, getattr(self, name), low=1)
-        refuse_text_columns(X)
-        table: Floats = validate_data(self, X, dtype=np.float64, ensure_min_samples=_FEWEST_ROWS)
-        weights = check_sample_weight(sample_weight, len(table))
-        kept = weights > 0.0
-        table, weights = table[kept], weights[kept] / weights.max()
+        table = read_table(self, X, fitting=True, fewest_rows=_FEWEST_ROWS)
+        table, weights = weighted_rows(table, sample_weight, _FEWEST_ROWS)
         self.seed_ = self._new_seed()
         self._settings_, self._measure_, self._n_draws_ = settings, kind, int(self.n_draws)
         self._scale_ = ColumnScale.learn(table, weights)
@@ -280,9 +278,7 @@ class DiffusionAnomalyDetector(OutlierMixin, DiffusionEstimator):  # type: ignor
             probable noise level, in standard deviations. "density": log density of the standardised row.
         """
         check_is_fitted(self)
-        refuse_text_columns(X)
-        table: Floats = validate_data(self, X, dtype=np.float64, reset=False)
-        return -self._strangeness(self._scale_.standardise(table))
+        return -self._strangeness(self._scale_.standardise(read_table(self, X)))
 
     def decision_function(self, X: Any) -> Floats:
         """Return ``score_samples(X) - offset_``: negative for anomalies, shape (n,)."""
@@ -314,9 +310,7 @@ class DiffusionAnomalyDetector(OutlierMixin, DiffusionEstimator):  # type: ignor
         check_is_fitted(self)
         if self._measure_ != "denoising":
             raise ValueError(f'log_errors needs measure="denoising", this one has {self._measure_!r}')
-        refuse_text_columns(X)
-        table: Floats = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._standardised_errors(self._scale_.standardise(table))
+        return self._standardised_errors(self._scale_.standardise(read_table(self, X)))
 
     def _strangeness(self, values: Floats) -> Floats:
         if self._measure_ == "neighbours":

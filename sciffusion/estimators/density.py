@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -14,17 +14,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from .base import DiffusionEstimator
 from .fitting import all_or_nothing
 from .random_state import integer_seed
 from .validation import check_integer, check_number, check_sample_weight
-from .vectors.columns import ColumnScale, column_positions, refuse_text_columns
+from .vectors.columns import ColumnScale, discrete_columns
 from .vectors.densities import EXACT_UP_TO, log_density_rows
-from .vectors.draws import draw_vectors, given_table
+from .vectors.draws import draw_vectors
 from .vectors.network import VectorNetwork
+from .vectors.tables import TableForm, read_table, weighted_rows
 from .vectors.training import NetworkSettings, split_rows, train_vector_network
 
 __all__ = ["DensityDiffusion", "DensityEstimate"]
@@ -35,7 +36,6 @@ _Table = NDArray[np.float64] | pd.DataFrame
 _SPLIT, _TRAINING, _PROBES = range(3)  # numbers of the private random streams
 _FEWEST_ROWS = 2
 _NOISE = (-1.0, 1.7)  # mean and standard deviation of the log noise level in training
-_TIES = (50, 0.5)  # rows from which on, and share of repeated values at which, a column counts as discrete
 
 
 class DensityEstimate(NamedTuple):
@@ -46,10 +46,11 @@ class DensityEstimate(NamedTuple):
     log_density : ndarray
         In nats, in the units of X.
     standard_error : ndarray
-        Of Hutchinson's estimate of the divergence; 0 where the divergence was exact.
+        Of Hutchinson's estimate of the divergence; 0 where the divergence was exact, NaN with one probe.
     step_error : ndarray
-        Distance to the result with half as many steps, at the same probes: a bound of the error of the
-        integration that is loose by an order of magnitude where steps are small.
+        Distance to the result with half as many steps, at the same probes: an estimate of the error of the
+        integration, not a bound. At the default `density_nfe` it is mostly far too large; with 32
+        evaluations or fewer, where steps are coarse, it can be several times too small.
     """
 
     log_density: Floats
@@ -211,11 +212,8 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
         check_number("min_noise", self.min_noise, low=0.0, high=0.5, open_low=True, open_high=True)
         check_integer("nfe", self.nfe, low=2)
         check_integer("density_nfe", self.density_nfe, low=8)
-        refuse_text_columns(X)
-        table: Floats = validate_data(self, X, dtype=np.float64, ensure_min_samples=_FEWEST_ROWS)
-        weights = check_sample_weight(sample_weight, len(table))
-        kept = weights > 0.0
-        table, weights = table[kept], weights[kept] / weights.max()
+        table = read_table(self, X, fitting=True, fewest_rows=_FEWEST_ROWS)
+        table, weights = weighted_rows(table, sample_weight, _FEWEST_ROWS)
         self._scale_ = ColumnScale.learn(table, weights)
         self._note_columns(table)
         self._given_ = self._given_positions()
@@ -239,25 +237,15 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
         self._mask_share_, self._min_noise_ = mask_share, float(self.min_noise)
         return self
 
-    def _names(self) -> list[str] | None:
-        names = getattr(self, "feature_names_in_", None)
-        return None if names is None else list(names)
-
-    def _labels(self, positions: Iterable[int]) -> list[Any]:
-        names = self._names()
-        return [int(place) if names is None else names[place] for place in positions]
-
     def _note_columns(self, table: Floats) -> None:
         """Keep which columns are constant or full of ties, and say what that means."""
         if not self._scale_.varies.any():
             raise ValueError(
                 "X must have a column that varies; every column is constant, so there is no density"
             )
-        fewest, most = _TIES
-        repeated = [1.0 - len(np.unique(column)) / len(column) for column in table.T]
-        discrete = self._scale_.varies & (np.array(repeated) > most) & (len(table) >= fewest)
-        self.constant_columns_ = self._labels(np.flatnonzero(~self._scale_.varies))
-        self.discrete_columns_ = self._labels(np.flatnonzero(discrete))
+        form = TableForm.of(self)
+        self.constant_columns_ = form.labels(np.flatnonzero(~self._scale_.varies))
+        self.discrete_columns_ = form.labels(discrete_columns(table, self._scale_.varies))
         if self.discrete_columns_:
             warnings.warn(
                 f"most values of the columns {self.discrete_columns_[:5]} repeat; their density is that of "
@@ -269,8 +257,7 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
     def _given_positions(self) -> list[int]:
         if self.condition_columns is None:
             return []
-        width = len(self._scale_.varies)
-        found = column_positions(self.condition_columns, self._names(), width, "condition_columns")
+        found = TableForm.of(self).positions(self.condition_columns, "condition_columns")
         varying = set(np.flatnonzero(self._scale_.varies)) - set(found)
         if not varying:
             raise ValueError("condition_columns must leave a column that varies; it names all of them")
@@ -303,7 +290,7 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
         """
         check_is_fitted(self)
         evaluations = check_integer("nfe", self.density_nfe if nfe is None else nfe, low=8)
-        table = self._table(X)
+        table = read_table(self, X)
         values = torch.from_numpy(self._scale_.standardise(table)[:, self._scale_.varies])
         if n_probes is None:
             n_probes = None if values.shape[1] <= EXACT_UP_TO else 16
@@ -368,17 +355,12 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
         """
         check_is_fitted(self)
         count = check_integer("n_samples", n_samples, low=1)
-        cases, index = given_table(given, self._names(), len(self._scale_.varies))
-        missing = [
-            label for label in self._labels(self._given_) if np.isnan(cases[0, self._label_place(label)])
-        ]
-        if missing:
-            raise ValueError(f"given must hold the condition_columns; {missing} are not there")
+        form = TableForm.of(self)
+        cases, index = form.cases(given, needed=self._given_)
         drawn = self._complete(cases.repeat(count, axis=0), nfe, random_state)
         if index is not None:
-            pairs = [(case, draw) for case in index for draw in range(count)]
-            index = pd.MultiIndex.from_tuples(pairs, names=[index.name, "draw"])
-        return self._as_given(drawn, index, frame=self._names() is not None)
+            index = _with_draws(index, count)
+        return form.result(drawn, index)
 
     def impute(
         self, X: Any, n_samples: int | None = None, *, nfe: int | None = None, random_state: Any = None
@@ -404,15 +386,15 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
         """
         check_is_fitted(self)
         count = 1 if n_samples is None else check_integer("n_samples", n_samples, low=1)
-        table = self._table(X, allow_missing=True)
-        lacking = [c for c, place in zip(self._labels(self._given_), self._given_, strict=True)
-                   if np.isnan(table[:, place]).any()]  # fmt: skip
+        table = read_table(self, X, allow_missing=True)
+        form = TableForm.of(self)
+        lacking = form.labels(place for place in self._given_ if np.isnan(table[:, place]).any())
         if lacking:
             raise ValueError(f"the condition_columns {lacking} hold missing values, which cannot be drawn")
         tables = self._complete(np.tile(table, (count, 1)), nfe, random_state).reshape(count, *table.shape)
         if not isinstance(X, pd.DataFrame):
             return tables[0] if n_samples is None else tables
-        frames = [self._as_given(one, X.index, frame=True) for one in tables]
+        frames = [pd.DataFrame(one, columns=X.columns, index=X.index) for one in tables]
         return frames[0] if n_samples is None else frames
 
     def _complete(self, table: Floats, nfe: int | None, random_state: Any) -> Floats:
@@ -440,29 +422,11 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
         drawn[:, varies] = values * self._scale_.scale[varies] + self._scale_.mean[varies]
         return np.where(np.isnan(table), drawn, result)
 
-    # ---------------------------------------------------------------- tables
-
-    def _label_place(self, label: Any) -> int:
-        names = self._names()
-        return int(label) if names is None else names.index(label)
-
     def _known(self, positions: Sequence[int]) -> Tensor:
         """Return which of the varying columns are always given."""
         known = torch.zeros(len(self._scale_.varies), dtype=torch.bool)
         known[list(positions)] = True
         return known[torch.from_numpy(self._scale_.varies)]
-
-    def _table(self, X: Any, *, allow_missing: bool = False) -> Floats:
-        refuse_text_columns(X)
-        finite: Any = "allow-nan" if allow_missing else True
-        table: Floats = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=finite)
-        return table
-
-    def _as_given(self, table: Floats, index: pd.Index[Any] | None, *, frame: bool) -> _Table:
-        names = self._names()
-        if not frame or names is None:
-            return table
-        return pd.DataFrame(table, columns=names, index=index)
 
     # ---------------------------------------------------------------- persistence and tags
 
@@ -498,3 +462,11 @@ class DensityDiffusion(DensityMixin, DiffusionEstimator):  # type: ignore[misc, 
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
+
+
+def _with_draws(index: pd.Index[Any], count: int) -> pd.MultiIndex:
+    """Return the index of cases with a last level that numbers the draws of each."""
+    repeated = index.repeat(count)
+    levels = [repeated.get_level_values(level) for level in range(repeated.nlevels)]
+    numbers = np.tile(np.arange(count), len(index))
+    return pd.MultiIndex.from_arrays([*levels, numbers], names=[*index.names, "draw"])

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sciffusion.continuous import RectifiedFlow
 from sciffusion.estimators.vectors.densities import flow_times
-from sciffusion.estimators.vectors.draws import given_table
 from sciffusion.estimators.vectors.flow import flow_log_density, rademacher_probes
 from sciffusion.estimators.vectors.network import PATH, VectorNetwork, vector_denoiser
+from sciffusion.estimators.vectors.tables import TableForm
 from sciffusion.exact import ExactDenoiser, ExactTarget, GaussianMixtureTarget, GaussianTarget
 
 MIN_NOISE = 0.003
@@ -133,15 +133,19 @@ def test_observed_coordinates_are_told_to_the_network_and_returned() -> None:
 
 
 def test_given_tables_are_read_or_refused() -> None:
-    table, index = given_table({"b": 2}, ["a", "b"], 2)
+    form = TableForm(["a", "b"], 2)
+    table, index = form.cases({"b": 2})
     np.testing.assert_array_equal(table, [[np.nan, 2.0]])
     assert index is None
     for wrong, error, words in [
         ({"c": 1.0}, ValueError, "'c'"),
         ({"a": "x"}, TypeError, "numbers"),
-        ({"a": np.nan}, ValueError, "finite"),
+        ({"a": [1.0, 2.0]}, TypeError, r"one number for 'a', got \[1.0, 2.0\]; use a frame"),
+        ({"a": np.nan}, ValueError, "finite values, got nan"),
         ({}, ValueError, "at least one column"),
         ([1.0], TypeError, "mapping"),
     ]:
         with pytest.raises(error, match=words):
-            given_table(wrong, ["a", "b"], 2)  # type: ignore[arg-type]
+            form.cases(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"condition_columns; \['b'\] are not there"):
+        form.cases({"a": 1.0}, needed=[1])

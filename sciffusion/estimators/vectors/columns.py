@@ -7,35 +7,19 @@ deviation :math:`s_j` of column j. A log density goes back to the units of x by
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["ColumnScale", "column_positions", "refuse_text_columns"]
+__all__ = ["ColumnScale", "column_positions", "discrete_columns"]
 
 Floats = NDArray[np.float64]
 
-_CONSTANT = 1e-8  # spread relative to the largest value that is the rounding error of a constant
-
-
-def refuse_text_columns(X: Any) -> None:
-    """Raise TypeError, naming them, if a frame has columns that are neither numbers nor booleans."""
-    if not isinstance(X, pd.DataFrame):
-        return
-    wrong = [
-        name
-        for name, dtype in X.dtypes.items()
-        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_object_dtype(dtype))
-        or pd.api.types.is_complex_dtype(dtype)
-    ]
-    if wrong:
-        raise TypeError(
-            f"columns {wrong[:5]} of X hold {X[wrong[0]].dtype}; expected numbers. A density over categories "
-            "is no density over vectors: encode them (one 0/1 column a category) or leave them out"
-        )
+_CONSTANT = 1e-13  # spread relative to the largest value that is the rounding error of a constant
+_TIES = (50, 0.5)  # rows from which on, and share of repeated values at which, a column counts as discrete
 
 
 def column_positions(columns: Any, names: list[str] | None, n_features: int, argument: str) -> list[int]:
@@ -46,7 +30,8 @@ def column_positions(columns: Any, names: list[str] | None, n_features: int, arg
     ValueError
         If a column does not exist, or one is named twice.
     """
-    given = [columns] if isinstance(columns, str | int | np.integer) else list(columns)
+    single = isinstance(columns, str) or not isinstance(columns, Iterable)
+    given = [columns] if single else list(columns)
     found = []
     for column in given:
         if names is not None and column in names:
@@ -59,6 +44,15 @@ def column_positions(columns: Any, names: list[str] | None, n_features: int, arg
     if len(set(found)) != len(found):
         raise ValueError(f"{argument} names a column twice: {given}")
     return found
+
+
+def discrete_columns(X: Floats, varies: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the positions of the varying columns in which most values repeat; none in a short table."""
+    fewest, most = _TIES
+    if len(X) < fewest:
+        return np.flatnonzero(np.zeros(X.shape[1]))
+    repeated = np.array([1.0 - len(np.unique(column)) / len(column) for column in X.T])
+    return np.flatnonzero(varies & (repeated > most))
 
 
 def _is_integer(column: object) -> bool:
@@ -97,10 +91,13 @@ class ColumnScale:
         unit = np.abs(X).max(axis=0)
         unit = np.where(unit > 0.0, unit, 1.0)
         relative = X / unit
-        mean = share @ relative
-        std = np.sqrt(share @ (relative - mean) ** 2)
+        # Seen from its first row, a spread that is small beside the offset (a time stamp) loses no digits.
+        first = relative[0]
+        off = relative - first
+        mean = share @ off
+        std = np.sqrt(share @ (off - mean) ** 2)
         varies = std > _CONSTANT
-        return cls(unit * np.where(varies, mean, relative[0]), np.where(varies, unit * std, 1.0), varies)
+        return cls(unit * (first + np.where(varies, mean, 0.0)), np.where(varies, unit * std, 1.0), varies)
 
     def standardise(self, X: Floats) -> Floats:
         """Return ``(X - mean) / scale``."""

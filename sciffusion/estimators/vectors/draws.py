@@ -1,13 +1,10 @@
-"""Draws of standardised rows given their observed coordinates, and tables of given values."""
+"""Draws of standardised rows given their observed coordinates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -15,10 +12,9 @@ from ...continuous import DPMSolverMultistep
 from ...sampling import State, power_grid, sample
 from ..chunking import map_chunks
 from ..random_state import private_generator
-from .columns import column_positions
 from .network import PATH, VectorNetwork, vector_denoiser
 
-__all__ = ["draw_vectors", "given_table"]
+__all__ = ["draw_vectors"]
 
 Floats = NDArray[np.float64]
 
@@ -68,40 +64,3 @@ def draw_vectors(
     width = network.perceptron.output.weight.shape[1]
     bytes_per_row = 4 * network.n_members * (4 * width + 8 * network.dim)
     return np.concatenate(map_chunks(draw, len(values), bytes_per_row))
-
-
-def given_table(
-    given: Mapping[Any, float] | pd.DataFrame | None, names: list[str] | None, n_features: int
-) -> tuple[Floats, pd.Index[Any] | None]:
-    """Return a table of cases, NaN where nothing is given, and its index if the cases came with one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `given` is neither a mapping nor a frame, names a column that does not exist, or holds a value
-        that is missing, infinite or no number.
-    """
-    if given is None:
-        return np.full((1, n_features), np.nan), None
-    if isinstance(given, pd.DataFrame):
-        columns, index = list(given.columns), given.index
-        content = given.to_numpy()
-    elif isinstance(given, Mapping):
-        columns, index = list(given), None
-        content = np.array([list(given.values())], dtype=object)
-    else:
-        raise TypeError(
-            f"given must be a mapping from columns to values or a frame, got {type(given).__name__}"
-        )
-    if not columns or not len(content):
-        raise ValueError("given must hold at least one column and one case; leave it out to draw freely")
-    places = column_positions(columns, names, n_features, "given")
-    try:
-        numbers = np.asarray(content, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"given must hold numbers, got {content[0].tolist()}") from error
-    if not np.isfinite(numbers).all():
-        raise ValueError("given must hold finite values; leave out the columns whose value is not known")
-    table = np.full((len(numbers), n_features), np.nan)
-    table[:, places] = numbers
-    return table, index
