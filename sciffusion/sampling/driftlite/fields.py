@@ -83,11 +83,27 @@ class Subspace:
         return x[0].numel() if self.dim is None else self.dim
 
 
-def check_shape(values: Tensor, expected: tuple[int, ...], name: str) -> Tensor:
-    """Return ``values``, or raise ``ValueError`` if it has another shape than expected."""
+def check_shape(values: Any, expected: tuple[int, ...], name: str) -> Tensor:
+    """Return ``values``, or raise ``TypeError`` or ``ValueError`` unless a tensor of the expected shape."""
+    if not isinstance(values, Tensor):
+        raise TypeError(
+            f"{name} must return a Tensor of shape {tuple(expected)}, got {type(values).__name__}"
+        )
     if tuple(values.shape) != tuple(expected):
         raise ValueError(f"{name} must return shape {tuple(expected)}, got {tuple(values.shape)}")
     return values
+
+
+def check_finite(values: Tensor | None, name: str) -> None:
+    """Raise ``ValueError`` naming the first particle for which ``values`` ``(batch, ...)`` are not finite."""
+    if values is None:
+        return
+    wrong = ~values.isfinite().reshape(values.shape[0], -1).all(-1)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"{name} is not finite for particle {int(wrong.nonzero()[0])} of the batch "
+            f"({int(wrong.sum())} of {values.shape[0]} in all); expected finite numbers"
+        )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sciffusion.continuous.path import Path, PathCoefficients
 from sciffusion.sampling.driftlite.control import Control, control_coefficients, weighted_variance
-from sciffusion.sampling.driftlite.fields import ScoreField, Subspace
+from sciffusion.sampling.driftlite.fields import ScoreField, Subspace, check_finite
 from sciffusion.sampling.driftlite.potential import Increments, ParticleValues, RewardSchedule, Tilt
 from sciffusion.sampling.driftlite.rewards import SmoothReward
 from sciffusion.sampling.driver import SampleResult
@@ -66,9 +66,16 @@ class Plan:
         Raises
         ------
         ValueError
-            Where the grid has a level without signal or noise, or the reward's share does not rise.
+            Where the grid stands still or has a level without signal or noise, or the reward's share does
+            not rise.
         """
         levels = path.coefficients(grid)
+        still = (grid[1:] >= grid[:-1]).nonzero()[:, 0].tolist()
+        if still:
+            raise ValueError(
+                f"grid must fall with every step, got grid[{still[0]}] = grid[{still[0] + 1}] = "
+                f"{float(grid[still[0]]):.6g}"
+            )
         if not bool((levels.alpha > 0.0).all()) or not bool((levels.sigma > 0.0).all()):
             raise ValueError(
                 "grid must keep to times with both signal and noise: start below the time where alpha is 0, "
@@ -191,9 +198,16 @@ class Run:
             generator=self._generator,
         )  # fmt: skip
         self._nfe += 1
+        check_finite(score.score, "the score")
+        check_finite(score.divergence, "the divergence of the score")
+        check_finite(score.log_density, "the log density")
         reward = None
         if self._reward is not None:
             reward = self._reward.evaluate(x, settings.subspace, self._generator)
+            # A control made of such values would spoil every particle of the system.
+            check_finite(reward.value, "the reward (use FeynmanKacSteering for rewards of -inf)")
+            check_finite(reward.gradient, "the gradient of the reward")
+            check_finite(reward.laplacian, "the Laplacian of the reward")
         return ParticleValues(
             x, score.score, score.divergence, score.log_density, reward, plan.squared_scale(index),
             settings.subspace.dimension(x),

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Self, get_args
 
 import torch
@@ -34,7 +35,7 @@ from sciffusion.sampling.driftlite.fields import (
     ScoreField,
     Subspace,
     TimedFunction,
-    check_shape,
+    check_finite,
 )
 from sciffusion.sampling.driftlite.potential import RewardSchedule, signal_fraction
 from sciffusion.sampling.driftlite.rewards import as_smooth_reward
@@ -273,15 +274,16 @@ class DriftLiteSampler:
         ------
         ValueError
             For a grid without signal or noise somewhere, an exponent that is not positive, values of wrong
-            shapes, a reward that returns NaN (naming the particle), or weights that all vanish.
+            shapes, scores or rewards that are not finite (naming the particle), or weights that all vanish.
         TypeError
-            For a reward that is not differentiable.
+            For a reward that is not differentiable, or a start or generator of another type.
         """
         grid = checked_grid(grid)
         if grid.ndim != 1:
             raise ValueError(f"grid must be a vector of times, got shape {tuple(grid.shape)}")
         if not (math.isfinite(gamma) and gamma > 0.0):
             raise ValueError(f"gamma must be positive and finite, got {gamma}")
+        _check_particles(count, systems, generator)
         smooth = None if reward is None else as_smooth_reward(reward)
         # Not inference mode: probes and rewards take gradients.
         with torch.inference_mode(False), torch.no_grad():
@@ -291,7 +293,7 @@ class DriftLiteSampler:
                 x = self._start(whole, plan, generator, dtype, device)
                 level = self._log_normaliser_start(plan, x)
             else:
-                x, level = check_shape(start, whole, "start"), 0.0
+                x, level = _checked_start(start, whole), 0.0
             run = Run(self._settings, self.field, plan, smooth, count, generator)
             for index in range(plan.n_steps):
                 x = run.step(x, index)
@@ -315,6 +317,24 @@ class DriftLiteSampler:
         """Return ``log int N(0, S^2)^gamma``."""
         dim, gamma = self._settings.subspace.dimension(x), plan.gamma
         return 0.5 * dim * ((1.0 - gamma) * math.log(2.0 * math.pi * plan.squared_scale(0)) - math.log(gamma))
+
+
+def _check_particles(count: Any, systems: Any, generator: Any) -> None:
+    for name, value, least in (("count", count, 2), ("systems", systems, 1)):
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"{name} must be at least {least}, a whole number, got {value!r}")
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+
+
+def _checked_start(start: Any, shape: tuple[int, ...]) -> Tensor:
+    if not isinstance(start, Tensor) or not start.is_floating_point():
+        kind = start.dtype if isinstance(start, Tensor) else type(start).__name__
+        raise TypeError(f"start must be a floating-point Tensor, got {kind}")
+    if tuple(start.shape) != shape:
+        raise ValueError(f"start must have shape {shape}, systems x count first, got {tuple(start.shape)}")
+    check_finite(start, "start")
+    return start
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
