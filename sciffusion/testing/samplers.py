@@ -7,6 +7,8 @@ weights :math:`w_i` of sum 1 that of the samples is a weighted sum of steps, and
 
 from __future__ import annotations
 
+import math
+
 import torch
 from scipy import stats
 from torch import Tensor
@@ -49,12 +51,12 @@ def assert_sampler_matches(
     Raises
     ------
     AssertionError
-        Naming the worst direction and its p-value.
+        Naming the worst direction and its p-value, or the first sample that is not finite.
     ValueError
-        For weights of another shape, or that are not finite.
+        For samples of another shape, or too few for the test to refuse any; for weights of another shape, or
+        that are not finite.
     """
-    target.check_values(samples)
-    values = samples.reshape(-1, target.dim).to(torch.float64).cpu()
+    values = _checked(samples, target, target.dim + projections, significance)
     exact = target.draw(values.shape[0], generator)
     random = torch.randn(target.dim, projections, generator=generator, dtype=torch.float64)
     directions = torch.cat([torch.eye(target.dim, dtype=torch.float64), random / random.norm(dim=0)], dim=1)
@@ -71,6 +73,27 @@ def assert_sampler_matches(
             f"samples differ from the target along {direction}: "
             f"p={p_values[worst]:.2g}, the smallest of {len(p_values)}"
         )
+
+
+def _checked(samples: Tensor, target: ExactTarget, directions: int, significance: float) -> Tensor:
+    """Return the samples in float64, after a look at their shape, number and values."""
+    if samples.ndim != 2:
+        raise ValueError(f"samples must have shape (count, dim), got {tuple(samples.shape)}")
+    target.check_values(samples)
+    # Two sets of n values that lie apart altogether have the p-value 2 / binomial(2n, n).
+    count = samples.shape[0]
+    if 2 * directions >= significance * math.comb(2 * min(count, 500), min(count, 500)):
+        raise ValueError(
+            f"samples must be more to be refused at significance {significance:g} along {directions} "
+            f"directions; {count} are too few whatever they are"
+        )
+    wrong = torch.argwhere(~samples.isfinite().all(-1))
+    if len(wrong):
+        raise AssertionError(
+            f"samples must be finite; {len(wrong)} of {count} hold NaN or infinite values, first number "
+            f"{int(wrong[0])}: {samples[int(wrong[0])].tolist()}"
+        )
+    return samples.detach().to(torch.float64).cpu()
 
 
 def _normalised(log_weights: Tensor, count: int) -> Tensor:

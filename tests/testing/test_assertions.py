@@ -199,11 +199,34 @@ def test_weighted_samples_are_refused_at_the_stated_rate() -> None:
 
 
 def test_bad_weights_are_named() -> None:
-    x, generator = torch.zeros(3, 1), torch.Generator()
+    x, generator = torch.zeros(30, 1), torch.Generator()
     for weights, words in (
         (torch.zeros(2), "shape"),
-        (torch.tensor([0.0, float("nan"), 0.0]), "no NaN"),
-        (torch.full((3,), -float("inf")), "not only -inf"),
+        (torch.full((30,), float("nan")), "no NaN"),
+        (torch.full((30,), -float("inf")), "not only -inf"),
     ):
         with pytest.raises(ValueError, match=words):
             assert_sampler_matches(x, GaussianTarget.isotropic(1), generator, log_weights=weights)
+
+
+@pytest.mark.parametrize(("value", "share"), [(torch.nan, 1.0), (torch.nan, 0.001), (-torch.inf, 0.001)])
+def test_samples_that_are_not_finite_are_refused(value: float, share: float) -> None:
+    target, generator = GaussianTarget.isotropic(2), torch.Generator().manual_seed(3)
+    samples = target.draw(2000, generator)
+    samples[-int(2000 * share) :, 1] = value
+    first = 2000 - int(2000 * share)
+    with pytest.raises(AssertionError, match=rf"{2000 - first} of 2000 hold NaN.*first number {first}: "):
+        assert_sampler_matches(samples, target, generator)
+
+
+def test_samples_that_no_test_could_refuse_are_not_accepted() -> None:
+    target, generator = GaussianTarget.isotropic(2), torch.Generator().manual_seed(4)
+    far = target.draw(20, generator) + 100.0
+    for count in (0, 3, 8):
+        with pytest.raises(ValueError, match=f"10 directions; {count} are too few"):
+            assert_sampler_matches(far[:count], target, generator)
+    for count in (9, 20):
+        with pytest.raises(AssertionError, match="differ"):
+            assert_sampler_matches(far[:count], target, generator)
+    with pytest.raises(ValueError, match=r"shape \(count, dim\), got \(2,\)"):
+        assert_sampler_matches(far[0], target, generator)
