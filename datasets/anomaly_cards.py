@@ -90,15 +90,19 @@ class AnomalyCard:
             ("licence", self.licence),
         ]
 
+    def remarks(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return (name, texts) pairs of what is said in a list; empty lists are left out."""
+        lists = [("columns", tuple(map(str, self.columns))), ("notes", self.notes)]
+        return [(key, values) for key, values in lists if values]
+
     def __str__(self) -> str:
         """Return the card as plain text, 100 characters wide."""
         lines = [self.title, "=" * len(self.title)]
         for key, value in self.facts():
             lines.append(fill(f"{key + ':':<11}{value}", 100, subsequent_indent=" " * 11))
-        for key, values in (("columns", tuple(map(str, self.columns))), ("notes", self.notes)):
-            if values:
-                lines += ["", f"{key}:"]
-                lines += [indent(fill(f"- {text}", 96, subsequent_indent="  "), "  ") for text in values]
+        for key, values in self.remarks():
+            lines += ["", f"{key}:"]
+            lines += [indent(fill(f"- {text}", 96, subsequent_indent="  "), "  ") for text in values]
         return "\n".join(lines)
 
 

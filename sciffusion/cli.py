@@ -114,12 +114,13 @@ def _add_domain(application: "typer.Typer", name: str, command: DomainCommand) -
 
 
 def describe_datasets(names: Sequence[str]) -> list[str]:
-    """Return the names of all data sets, or the cards of those named.
+    """Return the names and titles of all data sets, or the cards of those named.
 
     Parameters
     ----------
     names : sequence of str
-        Data sets whose cards are wanted; empty for a list of all.
+        Data sets whose cards are wanted; empty for a list of all. The labelled tables for anomaly detection
+        are named as their loaders, ``wine_anomalies``, since a survival set may bear the name, too.
 
     Returns
     -------
@@ -132,9 +133,15 @@ def describe_datasets(names: Sequence[str]) -> list[str]:
         If a name is unknown.
     """
     datasets = importlib.import_module("sciffusion.datasets")
+    cards = {name: datasets.dataset_card(name) for name in datasets.list_datasets().index}
+    for name in datasets.list_anomaly_tables().index:
+        cards[f"{name}_anomalies"] = datasets.anomaly_card(name)
     if not names:
-        return [f"{name:20} {title}" for name, title in datasets.list_datasets()["title"].items()]
-    return [str(datasets.dataset_card(name)) for name in names]
+        return [f"{name:24} {card.title}" for name, card in cards.items()]
+    unknown = [name for name in names if name not in cards]
+    if unknown:
+        raise ValueError(f"there is no data set {unknown[0]!r}; expected one of {', '.join(cards)}")
+    return [str(cards[name]) for name in names]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -103,14 +103,23 @@ def test_a_missing_extra_is_named(
 
 
 def test_datasets_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
-    from sciffusion.datasets import dataset_card, list_datasets
+    from sciffusion.datasets import anomaly_card, dataset_card, list_anomaly_tables, list_datasets
 
+    names = [*list_datasets().index, *(f"{name}_anomalies" for name in list_anomaly_tables().index)]
     assert status_of("datasets") == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(list_datasets().index)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names
     assert status_of("datasets", "gbsg2", "rossi") == 0
     assert capsys.readouterr().out == f"{dataset_card('gbsg2')}\n{dataset_card('rossi')}\n"
+    # Both kinds have a set of this name.
+    assert status_of("datasets", "breast_cancer_anomalies", "breast_cancer") == 0
+    both = f"{anomaly_card('breast_cancer')}\n{dataset_card('breast_cancer')}\n"
+    assert capsys.readouterr().out == both
+    assert status_of("datasets", *names) == 0
 
 
 def test_an_unknown_data_set_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of("datasets", "gbsg3") == 2
-    assert "'gbsg3'" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "no data set 'gbsg3'" in message
+    assert "gbsg2" in message
+    assert "wine_anomalies" in message

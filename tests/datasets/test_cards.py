@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sciffusion.datasets import dataset_card, list_datasets
+from sciffusion.datasets import anomaly_card, dataset_card, list_anomaly_tables, list_datasets
 from sciffusion.datasets.__main__ import reference_page
 
 NAMES = list(list_datasets().index)
@@ -50,3 +50,16 @@ def test_reference_page_is_the_one_in_the_docs() -> None:
     assert page.read_text(encoding="utf-8") == reference_page(), (
         "run python -m sciffusion.datasets > docs/datasets.rst"
     )
+
+
+def test_reference_page_has_every_card_of_both_kinds() -> None:
+    page = reference_page()
+    cards = [dataset_card(name) for name in NAMES]
+    tables = [anomaly_card(name) for name in list_anomaly_tables().index]
+    for card in (*cards, *tables):
+        assert page.count(f"   * - ``{card.loader}``\n") == 1
+        for text in (card.title, card.citation, card.licence, *card.notes, *map(str, card.columns)):
+            escaped = text.replace("*", "\\*").replace("_", "\\_").replace("`", "\\`").replace("|", "\\|")
+            assert escaped in page
+    for table in tables:
+        assert table.anomaly_meaning.split(",")[0] in page.replace("\\", "")
