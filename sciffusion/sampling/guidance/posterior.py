@@ -182,17 +182,26 @@ def _solve(spread: Tensor, residual: Tensor, noise: Tensor) -> Tensor:
 
 
 def _conjugate_gradient(product: Callable[[Tensor], Tensor], target: Tensor, iterations: int) -> Tensor:
-    """Solve ``product(w) = target`` item by item; items that are solved stay as they are."""
-    solution, left = torch.zeros_like(target), target
-    direction, size = left, (left**2).sum(-1, keepdim=True)
-    enough = size * torch.finfo(target.dtype).eps ** 2
+    """Solve ``product(w) = target`` item by item; items that are solved stay as they are.
+
+    Every residual is made orthogonal to all before it: rounding would otherwise undo that and with it the end
+    after as many iterations as readings, when their noise levels are far apart.
+    """
+    left = in_double(target)
+    solution, direction = torch.zeros_like(left), left
+    size = (left**2).sum(-1, keepdim=True)
+    enough = size * torch.finfo(left.dtype).eps ** 2
+    earlier: list[Tensor] = []
     for _ in range(iterations):
-        image = product(direction)
+        image = in_double(product(direction.to(target)))
         curvature = (direction * image).sum(-1, keepdim=True)
         # A negative curvature shows a denoiser whose Jacobian is no covariance: stop before it.
         going = (size > enough) & (curvature > 0.0)
         step = torch.where(going, size / torch.where(going, curvature, 1.0), 0.0)
+        earlier.append(left / torch.where(size > 0.0, size, 1.0).sqrt())
         solution, left = solution + step * direction, left - step * image
+        for one in earlier:
+            left = left - (one * left).sum(-1, keepdim=True) * one
         new = (left**2).sum(-1, keepdim=True)
         direction = left + torch.where(going, new / torch.where(going, size, 1.0), 0.0) * direction
         size = new

@@ -99,6 +99,20 @@ def test_conjugate_gradients_with_fewer_iterations_than_readings_come_closer_wit
     assert gaps[0] > gaps[1] > 1e6 * gaps[2]
 
 
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-8), (torch.float32, 1e-4)])
+def test_conjugate_gradients_end_after_as_many_iterations_as_readings_of_unlike_noise(
+    dtype: torch.dtype, error: float
+):
+    # Rounding alone would keep them from it: the whitened matrix has eigenvalues from 1 to 1e6.
+    rows = torch.cat([OPERATOR, torch.tensor([[0.3, -1.0, 0.4, 0.2], [1.0, 1.0, 1.0, -2.0]]).double()])
+    readings = torch.tensor([0.7, -1.9, 2.5, 0.1], dtype=torch.float64)
+    noise = torch.tensor([1e-3, 0.1, 5.0, 0.02], dtype=torch.float64)
+    guidance = PosteriorGuidance(Likelihood(rows, readings, noise), "mmps", iterations=4)
+    expected = ExactDenoiser(DATA.observed(rows, readings, noise), PATH)(_state()).value
+    guided = _guided(_state(dtype=dtype), guidance).double()
+    torch.testing.assert_close(guided, expected, rtol=0.0, atol=error)
+
+
 def test_dps_is_the_gradient_of_the_likelihood_at_the_clean_estimate():
     state, c = _state(), PATH.coefficients(0.4)
     x = state.x.clone().requires_grad_(True)
