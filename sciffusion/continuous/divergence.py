@@ -57,7 +57,8 @@ def divergence(
         total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
         if values.requires_grad:  # else the field is constant
             for probe in probes:
-                (row,) = torch.autograd.grad(values, leaf, probe, retain_graph=True)
+                # Values with parameters in them carry gradients even where they are constant in x.
+                (row,) = torch.autograd.grad(values, leaf, probe, retain_graph=True, materialize_grads=True)
                 total = total + (row * probe).reshape(x.shape[0], -1).sum(-1)
     return values.detach(), total if n_probes is None else total / n_probes
 

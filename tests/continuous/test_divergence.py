@@ -41,6 +41,13 @@ def test_works_under_inference_mode_and_for_constant_fields(points: torch.Tensor
     torch.testing.assert_close(found, (3 * points**2).sum(-1))
 
 
+def test_a_constant_field_with_parameters_has_no_divergence(points: torch.Tensor):
+    slope = torch.nn.Parameter(torch.ones(4, dtype=torch.float64))
+    values, found = divergence(lambda x: slope.expand_as(x), points)
+    assert torch.equal(values, torch.ones_like(points))
+    assert torch.equal(found, torch.zeros(7, dtype=torch.float64))
+
+
 @pytest.mark.parametrize(("n_probes", "words"), [(0, "at least 1"), (1, "generator")])
 def test_refuses(points: torch.Tensor, n_probes: int, words: str):
     with pytest.raises(ValueError, match=words):

@@ -299,6 +299,18 @@ def test_choices_that_must_not_matter_do_not(settings: dict[str, Any]) -> None:
     _assert_mean(_means(result), mean, bias=0.03)
 
 
+def test_a_linear_network_is_a_reward() -> None:
+    # Its gradient carries the graph of the parameters though it does not depend on the values.
+    network = torch.nn.Linear(2, 1, dtype=torch.float64)
+    sampler = DriftLiteSampler.from_denoiser(ExactDenoiser(MIXTURE, PATH))
+    learned = _run(sampler, _grid(5), reward=lambda x: network(x)[:, 0])
+    slope, offset = network.weight.detach()[0], network.bias.detach()
+    given = AnalyticReward(
+        lambda x: x @ slope + offset, lambda x: slope.expand_as(x), lambda x: torch.zeros_like(x[:, 0])
+    )
+    torch.testing.assert_close(learned.samples, _run(sampler, _grid(5), reward=given).samples)
+
+
 def test_the_bound_scales_all_coefficients_of_a_control_together() -> None:
     # Where fields are nearly parallel, large coefficients cancel: one cut by itself leaves the other.
     def first(bound: float) -> Tensor:
