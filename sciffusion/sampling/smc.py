@@ -93,7 +93,18 @@ def systematic_resample(log_weights: Tensor, generator: torch.Generator, count: 
     Tensor
         Indices of the drawn particles, int64 of shape ``(..., count)``, increasing.  Particle i is drawn
         ``count W_i`` times, rounded down or up.
+
+    Raises
+    ------
+    ValueError
+        For weights that are NaN or +inf, or that all vanish.
     """
+    total = torch.logsumexp(as_times(log_weights), -1)
+    if not bool(total.isfinite().all()):
+        raise ValueError(
+            "log_weights must be finite or -inf, and not all -inf; "
+            f"got a system whose weights add up to exp({float(total[~total.isfinite()][0])})"
+        )
     cumulative = torch.cumsum(torch.exp(_normalised(log_weights)), -1)
     cumulative = cumulative / cumulative[..., -1:]
     count = cumulative.shape[-1] if count is None else count

@@ -30,6 +30,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -138,10 +139,19 @@ def checked_rewards(values: Any, batch: int, name: str = "reward") -> Tensor:
 
     Raises
     ------
+    TypeError
+        For anything but numbers.
     ValueError
         For another number of values, or NaN or +inf (naming the particle).
     """
-    rewards = as_times(values if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64))
+    try:
+        rewards = as_times(
+            torch.as_tensor(values, dtype=None if isinstance(values, Tensor) else torch.float64)
+        )
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must return a tensor, array or list of numbers, got {type(values).__name__}"
+        ) from error
     if rewards.shape != (batch,):
         raise ValueError(
             f"{name} must return one value a particle, shape ({batch},), got shape {tuple(rewards.shape)}"
@@ -166,8 +176,8 @@ class FeynmanKacSteering(Particles):
     ----------
     reward : callable
         From clean values ``(batch, ...)`` to one number an item (tensor, array or list).  It need not be
-        differentiable.  ``-inf`` refuses an item at the end of the run; on the way it counts as very
-        unlikely, so that such particles are the first to be replaced.
+        differentiable.  ``-inf`` refuses an item at the end of the run, whatever the scale; on the way it
+        counts as very unlikely, so that such particles are the first to be replaced.
     count : int
         Particles a system.
     scale : float, default 1
@@ -193,6 +203,8 @@ class FeynmanKacSteering(Particles):
 
     Raises
     ------
+    TypeError
+        For a reward that is no function, or returns no numbers.
     ValueError
         For settings outside their range, and during a run for rewards of a wrong shape, NaN (naming the
         particle) or weights that all vanish.
@@ -214,8 +226,10 @@ class FeynmanKacSteering(Particles):
         super().__init__(count, threshold)
         if potential not in get_args(Potential):
             raise ValueError(f"potential must be one of {get_args(Potential)}, got {potential!r}")
-        if every < 0:
-            raise ValueError(f"every must not be negative, got {every}")
+        if not callable(reward):
+            raise TypeError(f"reward must be a function of clean values, got {type(reward).__name__}")
+        if not isinstance(every, int | Integral) or every < 0:
+            raise ValueError(f"every must be a whole number of steps, not negative, got {every!r}")
         if not math.isfinite(scale):
             raise ValueError(f"scale must be finite, got {scale}")
         self.reward = reward
@@ -251,7 +265,7 @@ class _SteeringRun(ParticleRun):
             # Without the last potential a run ends with the last reward on the way.
             parts.append(self._on_the_way(step))
         if step.last and settings.last_potential:
-            final = settings.scale * checked_rewards(settings.reward(step.after.x), self._paid.shape[0])
+            final = self._scaled_rewards(step.after.x)
             parts.append(final.to(self._paid.device) - self._paid)
         if settings.guidance_proposes and step.guided:
             parts.append(transition_log_ratio(step).to(self._paid.device))
@@ -274,9 +288,14 @@ class _SteeringRun(ParticleRun):
         """Return ``scale * r`` at the state before the step, combined over draws of the clean data."""
         values = self._settings.clean(step.prediction, step.before, step.denoiser.path)
         flat = values.reshape(-1, *values.shape[2:])
-        rewards = self._settings.scale * checked_rewards(self._settings.reward(flat), flat.shape[0])
+        rewards = self._scaled_rewards(flat)
         combined = torch.logsumexp(rewards.reshape(values.shape[:2]), 0) - math.log(values.shape[0])
         return combined.clamp_min(LOWEST_LOG_POTENTIAL)
+
+    def _scaled_rewards(self, x: Tensor) -> Tensor:
+        """Return ``scale * r``; what is refused stays so under a scale of 0 or below."""
+        rewards = checked_rewards(self._settings.reward(x), x.shape[0])
+        return torch.where(rewards == -math.inf, rewards, self._settings.scale * rewards)
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,6 +53,14 @@ def test_resampling_never_draws_a_particle_without_weight() -> None:
     assert systematic_resample(log_weights, _generator()).tolist() == [[2] * 6, [5] * 6]
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_resampling_refuses_weights_from_which_nothing_can_be_drawn(wrong: float) -> None:
+    log_weights = torch.full((2, 3), -math.inf)
+    log_weights[0], log_weights[1, 1] = 0.0, wrong
+    with pytest.raises(ValueError, match="log_weights must be finite or -inf, and not all -inf"):
+        systematic_resample(log_weights, _generator())
+
+
 def test_effective_sample_size_counts_equal_particles() -> None:
     log_weights = torch.full((3, 8), -math.inf)
     log_weights[0] = 4.0

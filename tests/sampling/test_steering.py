@@ -238,6 +238,25 @@ def test_rewards_that_cannot_be_used_are_named(values: Any, message: str) -> Non
         checked_rewards(values, 3)
 
 
+@pytest.mark.parametrize("values", [None, ["high", "low", "low"]])
+def test_rewards_that_are_no_numbers_are_refused(values: Any) -> None:
+    with pytest.raises(TypeError, match="reward must return a tensor, array or list of numbers, got"):
+        checked_rewards(values, 3)
+
+
+@pytest.mark.parametrize("scale", [-2.0, 0.0])
+def test_what_is_refused_stays_so_whatever_the_scale(scale: float) -> None:
+    def reward(x: Tensor) -> Tensor:
+        return torch.where(x.flatten(1)[:, 0] > 0.0, 0.0, -math.inf)
+
+    result = _run(FeynmanKacSteering(reward, COUNT, scale=scale))
+    assert result.log_weights is not None
+    refused = result.samples.flatten(1)[:, 0] <= 0.0
+    assert bool((result.log_weights[refused] == -math.inf).all())
+    assert bool(result.log_weights[~refused].isfinite().all())
+    assert 0 < int(refused.sum()) < len(refused)
+
+
 def test_a_reward_that_refuses_everything_is_explained() -> None:
     with pytest.raises(ValueError, match=r"vanished.*collapsed"):
         _run(FeynmanKacSteering(lambda x: torch.full(x.shape[:1], -math.inf), COUNT))
@@ -246,8 +265,10 @@ def test_a_reward_that_refuses_everything_is_explained() -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="potential must be one of"):
         FeynmanKacSteering(_descent, 4, potential="mean")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="every must not be negative"):
+    with pytest.raises(ValueError, match="every must be a whole number"):
         FeynmanKacSteering(_descent, 4, every=-1)
+    with pytest.raises(TypeError, match="reward must be a function of clean values, got float"):
+        FeynmanKacSteering(3.0, 4)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scale must be finite"):
         FeynmanKacSteering(_descent, 4, scale=math.inf)
     with pytest.raises(ValueError, match="draws >= 1"):
