@@ -6,6 +6,8 @@ Two questions are asked of every generated sample g, both by Euclidean distances
 :math:`r = d_1 / d_2` is near 1 for a sample between the training data and near 0 for a copy of one.  What is
 small depends on dimension and data, so the threshold is the ``level`` quantile of the same ratio for samples
 that are known not to be copies: held-out data, or, without any, every training sample against the others.
+Training samples that are there more than once count once here: beside two equal ones
+:math:`r` would be 1, though what a data set repeats is what a model copies first.
 The *share of copies* beyond ``level`` is the finding.  (A fixed threshold of 1/3 is in use: Yoon, Choi, Kwon
 and Ryu, *Diffusion Probabilistic Models Generalize when They Fail to Memorize*, ICML workshop 2023.)
 
@@ -83,7 +85,7 @@ def memorisation(
     generated : Tensor
         Shape ``(count, dim)``.
     training : Tensor
-        What the model was trained on, shape ``(n, dim)``, ``n >= 3``.
+        What the model was trained on, shape ``(n, dim)``, with at least three different rows.
     held_out : Tensor, optional
         Data of the same source that it was not trained on, shape ``(m, dim)``, ``m >= 2``.
     level : float, default 0.05
@@ -102,15 +104,19 @@ def memorisation(
     ours = as_samples(generated, "generated")
     train = as_samples(training, "training", least=3).to(ours.device)
     check_same_dim(generated=ours, training=train)
+    real = None if held_out is None else as_samples(held_out, "held_out", least=2).to(ours.device)
+    if real is not None:
+        check_same_dim(generated=ours, held_out=real)
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie in (0, 1), got {level}")
-    ratios = _ratio(nearest_neighbours(ours, train, 2)[0])
-    if held_out is None:
+    distinct = torch.unique(train, dim=0)
+    if len(distinct) < 3:
+        raise ValueError(f"training must hold at least 3 different samples, got {len(distinct)}")
+    ratios = _ratio(nearest_neighbours(ours, distinct, 2)[0])
+    if real is None:
         # The nearest training sample of a training sample is itself.
-        return _copies(ratios, _ratio(nearest_neighbours(train, train, 3)[0][:, 1:]), level, {})
-    real = as_samples(held_out, "held_out", least=2).to(ours.device)
-    check_same_dim(generated=ours, held_out=real)
-    null = _ratio(nearest_neighbours(real, train, 2)[0])
+        return _copies(ratios, _ratio(nearest_neighbours(distinct, distinct, 3)[0][:, 1:]), level, {})
+    null = _ratio(nearest_neighbours(real, distinct, 2)[0])
     return _copies(ratios, null, level, _pull(ours, train, real))
 
 
@@ -145,7 +151,7 @@ def nearest_neighbours(queries: Tensor, points: Tensor, count: int) -> tuple[Ten
 
 
 def _ratio(distances: Tensor) -> Tensor:
-    """Return nearest over second nearest; 0 for an exact copy, also of a point that is there twice."""
+    """Return nearest over second nearest; 0 for an exact copy."""
     nearest, second = distances[:, 0], distances[:, 1]
     return torch.where(nearest > 0.0, nearest / second, 0.0)
 

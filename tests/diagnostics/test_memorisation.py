@@ -136,3 +136,17 @@ def test_bad_input_is_refused() -> None:
         memorisation(x, x, torch.zeros(5, 3))
     with pytest.raises(ValueError, match="count must lie in 1 to 5"):
         nearest_neighbours(x, x, 6)
+
+
+def test_copies_of_rows_that_the_training_data_repeat_are_found() -> None:
+    generator = torch.Generator().manual_seed(7)
+    rows, held_out = target().draw(200, generator), target().draw(200, generator)
+    train = torch.cat([rows, rows[:60].repeat(3, 1)])
+    near = jittered(rows[:60], 300, generator, std=0.01)
+    exact = target().draw(300, generator)
+    for reference in (held_out, None):
+        assert memorisation(near, train, reference).copies > 0.9
+        good = memorisation(exact, train, reference)
+        assert abs(good.copies - good.expected_copies) < 3.5 * good.copies_error
+    with pytest.raises(ValueError, match="at least 3 different samples, got 2"):
+        memorisation(exact, rows[:2].repeat(5, 1))
