@@ -264,6 +264,14 @@ class GaussianTarget(ExactTarget):
         """Return the log density of noisy values (see `ExactTarget.log_density`)."""
         return self.laws.log_density(x, alpha, sigma)
 
+    def score(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the gradient of the log density, also without noise (see `ExactTarget.score`)."""
+        return self.laws.score(x, alpha, sigma)
+
+    def score_divergence(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the Laplacian of the log density (see `ExactTarget.score_divergence`)."""
+        return self.laws.score_divergence(alpha, sigma).expand(x.shape[:-1])
+
     def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
         """Return the probability flow (see `ExactTarget.flow`); one level an item, unless diagonal."""
         return self.laws.flow(x, old, new)

@@ -29,6 +29,9 @@ from sciffusion.exact.target import ExactTarget
 
 __all__ = ["GaussianMixtureTarget"]
 
+#: Level of the noise below which the Laplacian by the posterior covariance loses digits.
+_LITTLE_NOISE = 1e-2
+
 
 class GaussianMixtureTarget(ExactTarget):
     """Mixture of normal laws.
@@ -181,6 +184,22 @@ class GaussianMixtureTarget(ExactTarget):
     def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the log density of noisy values (see `ExactTarget.log_density`)."""
         return torch.logsumexp(self._joint_log_density(x, alpha, sigma), -1)
+
+    def score(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the gradient of the log density, also without noise (see `ExactTarget.score`)."""
+        share = self.responsibilities(x, alpha, sigma)
+        return self.laws.averaged_score(share, *_each(x, alpha, sigma))
+
+    def score_divergence(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the Laplacian of the log density (see `ExactTarget.score_divergence`)."""
+        if bool((sigma > _LITTLE_NOISE).all()):
+            return super().score_divergence(x, alpha, sigma)
+        # The average of what the components' own Laplacians are, and the spread of their scores.
+        share = self.responsibilities(x, alpha, sigma)
+        scores = self.laws.score(*_each(x, alpha, sigma))
+        off = scores - (share[..., None] * scores).sum(-2, keepdim=True)
+        own = self.laws.score_divergence(_component_axis(alpha), _component_axis(sigma))
+        return (share * (own + (off**2).sum(-1))).sum(-1)
 
     def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
         """Return the probability flow to about 1e-13 (see `ExactTarget.flow`).

@@ -6,6 +6,7 @@ eigenvalues :math:`V_j = \alpha^2 v_j + \sigma^2`.  In the eigenspaces, with :ma
 .. math::
    E[x_0|x] = m + \frac{\alpha v}{V} z, \qquad
    \operatorname{Var}(x_0|x) = \frac{v\sigma^2}{V}, \qquad
+   \nabla\log p(x) = -\frac{z}{V}, \qquad
    z' = \sqrt{V'/V}\, z
 
 (the last along the probability flow).  With levels that differ between correlated coordinates the matrix form
@@ -156,6 +157,32 @@ class NormalLaws:
         if not bool(rounding <= 1e-11 * total.min()):
             return None
         return (near - 2.0 * level * (point @ off.mT) + level**2 * far) / total[..., 0]
+
+    def score(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the gradient of the log density of noisy values, shape ``(..., *batch, dim)``."""
+        centred = x - alpha * self.mean
+        spaces = self._spaces(alpha, sigma)
+        if spaces is None:
+            factor = torch.linalg.cholesky(self._noisy_covariance(alpha, sigma))
+            return -torch.cholesky_solve(centred[..., None], factor)[..., 0]
+        return -spaces.apply(1.0 / (alpha**2 * spaces.variances + sigma**2), centred)
+
+    def averaged_score(self, share: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the average of `score` over a batch axis, weighted by shares ``(..., batch)``."""
+        spaces = self._spaces(alpha, sigma)
+        if isinstance(spaces, IsotropicSpaces):
+            precise = share / (alpha**2 * spaces.variances + sigma**2)[..., 0]
+            pull = (alpha[..., 0] * precise if alpha.ndim else alpha * precise) @ self.mean
+            return pull - precise.sum(-1, keepdim=True) * x[..., 0, :]
+        return (share[..., None] * self.score(x, alpha, sigma)).sum(-2)
+
+    def score_divergence(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the Laplacian of the log density, shape ``(..., *batch)``; it does not depend on ``x``."""
+        spaces = self._spaces(alpha, sigma)
+        if spaces is None:
+            factor = torch.linalg.cholesky(self._noisy_covariance(alpha, sigma))
+            return -torch.cholesky_inverse(factor).diagonal(dim1=-2, dim2=-1).sum(-1)
+        return -(spaces.multiplicity / (alpha**2 * spaces.variances + sigma**2)).sum(-1)
 
     def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
         """Return where the probability flow takes ``x`` from levels ``(alpha, sigma)`` to other ones."""

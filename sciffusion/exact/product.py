@@ -65,6 +65,16 @@ class ProductTarget(ExactTarget):
         blocks = zip(self.factors, self._split(x, alpha, sigma), strict=True)
         return torch.stack([factor.log_density(*block) for factor, block in blocks], -1).sum(-1)
 
+    def score(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the gradient of the log density (see `ExactTarget.score`)."""
+        blocks = zip(self.factors, self._split(x, alpha, sigma), strict=True)
+        return torch.cat([factor.score(*block) for factor, block in blocks], -1)
+
+    def score_divergence(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the Laplacian of the log density (see `ExactTarget.score_divergence`)."""
+        blocks = zip(self.factors, self._split(x, alpha, sigma), strict=True)
+        return torch.stack([factor.score_divergence(*block) for factor, block in blocks], -1).sum(-1)
+
     def flow(self, x: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Tensor:
         """Return the probability flow (see `ExactTarget.flow`), where every factor knows its own."""
         blocks = zip(self.factors, self._split(x, *old), self._split(x, *new), strict=True)
