@@ -125,6 +125,15 @@ def test_runs_of_more_steps_converge_with_a_tree_and_not_with_white_noise(name: 
     assert with_white[2] > 0.8 * with_white[0]
 
 
+def test_a_tree_serves_batches_of_another_shape_between_steps() -> None:
+    # The end of the last step is remembered; it is that of no other batch.
+    tree, times = BrownianTree(3), torch.tensor([0.9, 0.5, 0.2], dtype=torch.float64)
+    tree.draw(torch.zeros(4, 1), None, times[0], times[1])
+    other = torch.zeros(4, 3)
+    expected = BrownianTree(3).draw(other, None, times[1], times[2])
+    assert torch.equal(tree.draw(other, None, times[1], times[2]), expected)
+
+
 def test_solvers_with_a_tree_keep_the_laws() -> None:
     assert_solver_laws(EulerMaruyama(noise=BrownianTree(0)))
     assert_solver_laws(ERSDE(2, noise=BrownianTree(0)))

@@ -14,6 +14,7 @@ from sciffusion.continuous import (
     ColoredNoise,
     DiagonalOperator,
     EulerMaruyama,
+    FrequencyProgress,
     FullOperator,
     LinearOperator,
     NoiseSource,
@@ -168,6 +169,26 @@ def test_covariance_of_progress_leaves_out_what_is_finished() -> None:
         progress.covariance(divider=0.5)
     with pytest.raises(ValueError, match="floor"):
         progress.covariance(floor=0.0)
+
+
+def test_progress_is_held_beyond_its_times_and_its_rest_is_bounded() -> None:
+    times = torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
+    values = torch.tensor([[0.0, 0.2], [0.5, 0.6], [1.0, 1.0]], dtype=torch.float64)
+    progress = FrequencyProgress(times, values, torch.tensor([0, 1]), (2,))
+    assert progress.at(1.0).tolist() == [0.0, 0.2]
+    assert progress.at(0.0).tolist() == [1.0, 1.0]
+    assert progress.covariance(floor=0.01)(torch.tensor(0.0)).eigenvalues.tolist() == [0.01, 0.01]
+
+
+def test_a_covariance_over_time_is_asked_for_at_the_noisiest_element() -> None:
+    asked: list[float] = []
+
+    def covariance(t: Tensor) -> DiagonalOperator:
+        asked.append(float(t))
+        return DiagonalOperator(torch.ones(3))
+
+    ColoredNoise(covariance).operator(torch.tensor([0.2, 0.8, 0.5]))
+    assert asked == pytest.approx([0.8])
 
 
 def test_measuring_of_progress_refuses_what_it_cannot_measure() -> None:

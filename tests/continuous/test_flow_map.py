@@ -280,6 +280,27 @@ def test_trajectory_training_approaches_the_exact_map() -> None:
     assert float(diagonal.abs().mean()) < 0.1
 
 
+def test_warm_up_counts_updates_only_and_normalisation_follows_the_teacher() -> None:
+    path = RectifiedFlow()
+    teacher = ExactDenoiser(GaussianTarget.isotropic(2), path)
+    network = TwoTimeMLP(2, width=4, depth=1, n_times=1, generator=torch.Generator().manual_seed(0))
+    model = ConsistencyModel(network, path)
+    rows = teacher.target.draw(64, torch.Generator().manual_seed(0)).float()
+
+    def loss(**settings: Any) -> float:
+        objective = ConsistencyObjective(_times(path), warmup_updates=4, **settings)
+        return float(objective(model, (rows,), torch.Generator().manual_seed(1)).detach())
+
+    model.eval()
+    assert loss(teacher=teacher) == loss(teacher=teacher, normalisation="item")
+    assert loss() == loss(normalisation="batch") != loss(normalisation="item")
+    assert int(model.updates) == 0
+    model.train()
+    cold = loss()
+    assert int(model.updates) == 1
+    assert loss() != cold
+
+
 def test_bad_use_is_refused() -> None:
     path = Trigonometric()
     model = ConsistencyModel(nn.Identity(), path)

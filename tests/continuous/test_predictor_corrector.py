@@ -69,6 +69,16 @@ def test_corrections_repair_a_wrong_start_and_their_bias_vanishes_towards_the_da
     assert fine == pytest.approx(1.0, abs=0.01)
 
 
+def test_elements_that_stand_still_are_not_corrected() -> None:
+    denoiser = ExactDenoiser(GaussianTarget.isotropic(2, std=STD), PATH)
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    grid = torch.tensor([[0.6] * 5, [0.6, 0.6, 0.5, 0.4, 0.3]], dtype=torch.float64)
+    solver, generator = PredictorCorrector(Euler(), 0.3), torch.Generator().manual_seed(1)
+    moved = sample(denoiser, solver, grid, state=State(x=x), generator=generator).samples
+    assert torch.equal(moved[:2], x[:2])
+    assert bool((moved[2:] != x[2:]).all())
+
+
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="snr"):
         PredictorCorrector(Euler(), 1.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -191,6 +192,22 @@ def test_stochastic_solver_samples_a_mixture_in_the_plane() -> None:
     )
     assert_sampler_matches(result.samples, target, generator)
     assert result.nfe == 60
+
+
+@pytest.mark.parametrize("variance", ["posterior", "upper"])
+def test_ancestral_variances_are_those_of_the_two_steps(variance: Literal["posterior", "upper"]) -> None:
+    path, t, t_next = VariancePreserving(), 0.7, 0.4
+    denoiser = ExactDenoiser(GaussianTarget.isotropic(1), path)
+    grid, start = torch.tensor([t, t_next], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+
+    def make(noise: NoiseSource) -> AncestralDDPM:
+        return AncestralDDPM(variance, noise)
+
+    found = float(sampler_covariance(make, denoiser, grid, start))
+    old, new = path.coefficients(t), path.coefficients(t_next)
+    step = old.sigma**2 - (new.sigma * old.alpha / new.alpha) ** 2
+    expected = step if variance == "upper" else step * (new.sigma / old.sigma) ** 2
+    assert found == pytest.approx(float(expected), rel=1e-10)
 
 
 def test_noise_scale_without_a_process_is_refused() -> None:
