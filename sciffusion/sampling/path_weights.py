@@ -68,6 +68,8 @@ class _Given:
         self.taken = False
 
     def draw(self, like: Tensor, generator: torch.Generator | None, t: Tensor, t_next: Tensor) -> Tensor:
+        if self.taken:
+            raise ValueError("weights need a solver that draws noise once a step, and this one drew it twice")
         self.taken = True
         return self._noise
 
@@ -211,7 +213,8 @@ def weighted_samples(
     TypeError
         If the solver has no ``noise``.
     ValueError
-        If the share is outside (0, 1), the blocks are not equal or a block has fewer than 4 paths.
+        If the share is outside (0, 1), the blocks are not equal or a block has fewer than 4 paths, or the
+        solver draws noise more than once in a step.
     """
     solver = event_solver() if solver is None else solver
     if not hasattr(solver, "noise"):

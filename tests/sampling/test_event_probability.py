@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sciffusion.continuous import ERSDE, AncestralDDPM, PowerScale, RectifiedFlow, VariancePreserving
+from sciffusion.continuous import (
+    ERSDE,
+    AncestralDDPM,
+    PowerScale,
+    PredictorCorrector,
+    RectifiedFlow,
+    VariancePreserving,
+)
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget, GaussianTarget
 from sciffusion.sampling import (
     State,
@@ -176,6 +183,12 @@ def test_noise_softens_an_event():
     found = probability_of_samples((lambda x: x[:, 0], ">", 1.0, 0.5), x)
     assert found.probability == pytest.approx(0.02275, rel=1e-3)
     assert found.standard_error == 0.0
+
+
+def test_a_solver_that_draws_noise_twice_a_step_is_refused():
+    solver = PredictorCorrector(AncestralDDPM(), corrections=2)
+    with pytest.raises(ValueError, match="draws noise once a step, and this one drew it twice"):
+        _probability((_mean, ">", 1.0), 20, solver=solver, method="importance")
 
 
 def test_bad_questions_are_refused():

@@ -69,5 +69,7 @@ def test_a_guidance_can_take_gradients_in_a_run():
 
 
 def test_what_is_no_guidance_is_refused():
+    with pytest.raises(TypeError, match="guidance must be a Guidance or a sequence of them, got NoneType"):
+        GuidedDenoiser(DENOISER, None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="guidance must be a Guidance"):
         sample(DENOISER, Euler(), uniform_grid(4), state=State(x=STATE.x), guidance=[3])  # type: ignore[list-item]

@@ -9,7 +9,7 @@ not know of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, Protocol
 
@@ -79,7 +79,8 @@ class GuidedDenoiser:
     """
 
     def __init__(self, denoiser: _Denoiser, guidance: Guidance | Sequence[Guidance]) -> None:
-        parts = (guidance,) if isinstance(guidance, Guidance) else tuple(guidance)
+        given: Any = (guidance,) if isinstance(guidance, Guidance) else guidance
+        parts = tuple(given) if isinstance(given, Iterable) else (given,)
         for part in parts:
             if not isinstance(part, Guidance):
                 raise TypeError(

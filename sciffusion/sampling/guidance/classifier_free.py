@@ -131,4 +131,10 @@ class AutoGuidance(_DifferenceGuidance):
         self.weaker_denoiser = weaker_denoiser
 
     def _reference(self, denoiser: Any, state: Any, condition: Any, cache: Any) -> Any:
+        here, there = (path.coefficients(state.t) for path in (denoiser.path, self.weaker_denoiser.path))
+        if not (torch.equal(here.alpha, there.alpha) and torch.equal(here.sigma, there.sigma)):
+            raise ValueError(
+                "weaker_denoiser must be on the path of the denoiser that is guided, got "
+                f"{self.weaker_denoiser.path} with {denoiser.path}"
+            )
         return self.weaker_denoiser(state, condition, None)

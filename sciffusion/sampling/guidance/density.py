@@ -103,12 +103,17 @@ class DensityGuidance(Guidance):
             raise ValueError("give exactly one of quantile= and rate=")
         if quantile is not None and not 0.0 < quantile < 1.0:
             raise ValueError(f"quantile must lie in (0, 1), got {quantile}")
-        if log_snr_range is not None and (quantile is None or not log_snr_range[0] < log_snr_range[1]):
+        if log_snr_range is not None and (
+            quantile is None or not -math.inf < log_snr_range[0] < log_snr_range[1] < math.inf
+        ):
             raise ValueError(
-                f"log_snr_range belongs to the quantile form and rises from start to end, got {log_snr_range}"
+                "log_snr_range belongs to the quantile form, is finite and rises from start to end, "
+                f"got {log_snr_range}"
             )
-        if not noise_strength >= 0.0:
-            raise ValueError(f"noise_strength must not be negative, got {noise_strength}")
+        if not (callable(rate) or rate is None or math.isfinite(rate)):
+            raise ValueError(f"rate must be finite, got {rate}")
+        if not (math.isfinite(noise_strength) and noise_strength >= 0.0):
+            raise ValueError(f"noise_strength must be finite and not negative, got {noise_strength}")
         self.quantile = quantile
         self.rate = rate
         self.log_snr_range = log_snr_range

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,9 +60,10 @@ class Likelihood:
             raise ValueError(
                 "observation must be finite: leave readings that are missing out of the operator"
             )
-        if not bool((noise.isfinite() & (noise > 0.0)).all()):
+        wrong = ~(noise.isfinite() & (noise > 0.0))
+        if bool(wrong.any()):
             raise ValueError(
-                f"noise_std must be positive and finite, got {float(noise.min())}; "
+                f"noise_std must be positive and finite, got {float(noise[wrong][0]):g}; "
                 "for readings without noise use a small value"
             )
 
@@ -95,7 +97,8 @@ class StackedLikelihood:
     """
 
     def __init__(self, likelihoods: Likelihood | Sequence[Likelihood]) -> None:
-        parts = (likelihoods,) if isinstance(likelihoods, Likelihood) else tuple(likelihoods)
+        given: Any = (likelihoods,) if isinstance(likelihoods, Likelihood) else likelihoods
+        parts = tuple(given) if isinstance(given, list | tuple) else (given,)
         for part in parts:
             if not isinstance(part, Likelihood):
                 raise TypeError(f"likelihoods must hold Likelihood objects, got {type(part).__name__}")
@@ -111,6 +114,8 @@ class StackedLikelihood:
         """Return observations and noise levels for the items of ``x0``, each of shape ``(count, m)``."""
         with torch.no_grad():
             readings = [part.readings(x0) for part in self.parts]
+        for values in readings:
+            as_columns(values, x0, "operator")
         pairs = list(zip(self.parts, readings, strict=True))
         observed = [match_values(part.observation, values, "observation") for part, values in pairs]
         noise = [match_values(part.noise_std, values, "noise_std") for part, values in pairs]

@@ -43,6 +43,7 @@ Observations by Expectation Maximization*, arXiv 2405.13712 (mmps).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -102,8 +103,10 @@ class PosteriorGuidance(Guidance):
             raise ValueError(f"method must be one of {get_args(Method)}, got {method!r}")
         if covariance not in ("full", "row_sums"):
             raise ValueError(f"covariance must be 'full' or 'row_sums', got {covariance!r}")
-        if zeta is not None and (method != "dps" or not zeta > 0.0):
-            raise ValueError(f"zeta is a positive strength of method 'dps', got {zeta} with {method!r}")
+        if zeta is not None and (method != "dps" or not (math.isfinite(zeta) and zeta > 0.0)):
+            raise ValueError(
+                f"zeta is a positive and finite strength of method 'dps', got {zeta} with {method!r}"
+            )
         if covariance == "row_sums" and method != "tmpd":
             raise ValueError(f"covariance='row_sums' belongs to method 'tmpd', got {method!r}")
         if not data_std > 0.0 or iterations < 1:

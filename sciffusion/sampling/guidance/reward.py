@@ -91,8 +91,11 @@ class RewardGuidance(Guidance):
 
     Raises
     ------
+    TypeError
+        For a reward or a schedule that is no function.
     ValueError
-        For a scale that is not finite or an unknown place; in a run, for rewards or gradients that are NaN.
+        For a scale that is not finite or an unknown place; in a run, for rewards or gradients that are NaN,
+        and factors of a wrong shape or not finite.
     """
 
     differentiates = True
@@ -104,6 +107,9 @@ class RewardGuidance(Guidance):
         schedule: Callable[[Tensor], Tensor] | None = None,
         at: Literal["x0", "x_t"] = "x0",
     ) -> None:
+        for name, given in (("reward", reward), ("schedule", schedule)):
+            if not callable(given) and (given is not None or name == "reward"):
+                raise TypeError(f"{name} must be a function, got {type(given).__name__}")
         if not math.isfinite(scale):
             raise ValueError(f"scale must be finite, got {scale}")
         if at not in ("x0", "x_t"):
@@ -134,5 +140,12 @@ class RewardGuidance(Guidance):
 
     def _strength(self, t: Tensor) -> Tensor:
         t = as_times(t)
-        factor = torch.ones_like(t) if self.schedule is None else self.schedule(t)
-        return self.scale * factor.to(torch.float64)
+        if self.schedule is None:
+            return self.scale * torch.ones_like(t)
+        factor = torch.as_tensor(self.schedule(t), dtype=torch.float64)
+        if factor.shape not in ((), t.shape) or not bool(factor.isfinite().all()):
+            raise ValueError(
+                f"schedule must give finite factors of the shape {tuple(t.shape)} of the times, "
+                f"got shape {tuple(factor.shape)} with {int((~factor.isfinite()).sum())} not finite"
+            )
+        return self.scale * factor.to(t.device)

@@ -13,6 +13,7 @@ from sciffusion.continuous import (
     DPMSolverMultistep,
     Euler,
     PointwiseDenoiser,
+    RectifiedFlow,
     VariancePreserving,
 )
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget, GaussianTarget
@@ -127,6 +128,15 @@ def test_samples_are_biased_against_the_tilted_density_however_small_the_steps()
     mean, variance = spreads[1]
     assert mean == pytest.approx(1.0, abs=0.01)
     assert variance == pytest.approx(1.0 / 8.0, rel=2e-3)
+
+
+def test_a_weaker_model_on_another_path_is_refused():
+    data = GaussianTarget.isotropic(2)
+    guided = GuidedDenoiser(
+        ExactDenoiser(data, VariancePreserving()), AutoGuidance(ExactDenoiser(data, RectifiedFlow()), 2.0)
+    )
+    with pytest.raises(ValueError, match="weaker_denoiser must be on the path"):
+        guided(State(x=torch.zeros(3, 2), t=torch.tensor(0.5, dtype=torch.float64)))
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,9 @@ def test_pure_data_and_single_precision_are_handled():
         (lambda: DensityGuidance(1.0), r"quantile must lie in \(0, 1\)"),
         (lambda: DensityGuidance(0.4, log_snr_range=(1.0, 0.0)), "rises from start to end"),
         (lambda: DensityGuidance(rate=1.0, log_snr_range=(0.0, 1.0)), "belongs to the quantile form"),
-        (lambda: DensityGuidance(0.4, noise_strength=-1.0), "must not be negative"),
+        (lambda: DensityGuidance(rate=float("nan")), "rate must be finite, got nan"),
+        (lambda: DensityGuidance(0.5, log_snr_range=(-3.0, float("inf"))), "is finite and rises"),
+        (lambda: DensityGuidance(0.4, noise_strength=-1.0), "must be finite and not negative"),
         (lambda: DensityControlledNoise(-1.0), "must not be negative"),
     ],
 )

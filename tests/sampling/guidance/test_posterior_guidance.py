@@ -214,10 +214,15 @@ def test_guidances_that_differentiate_can_follow_each_other():
     ("make", "message"),
     [
         (lambda: Likelihood(OPERATOR, READINGS, 0.0), "noise_std must be positive"),
+        (
+            lambda: Likelihood(OPERATOR, READINGS, torch.tensor([0.1, torch.inf])),
+            "positive and finite, got inf",
+        ),
+        (lambda: PosteriorGuidance(INSTRUMENT, "dps", zeta=float("inf")), "zeta is a positive and finite"),
         (lambda: Likelihood(OPERATOR, READINGS * torch.nan, 1.0), "observation must be finite"),
         (lambda: Likelihood(OPERATOR[0], 1.0, 1.0), r"must have shape \(m, size\)"),
         (lambda: PosteriorGuidance(INSTRUMENT, "dpss"), "method must be one of"),
-        (lambda: PosteriorGuidance(INSTRUMENT, "tmpd", zeta=1.0), "zeta is a positive strength"),
+        (lambda: PosteriorGuidance(INSTRUMENT, "tmpd", zeta=1.0), "zeta is a positive and finite strength"),
         (lambda: PosteriorGuidance(INSTRUMENT, "dps", covariance="row_sums"), "belongs to method 'tmpd'"),
         (lambda: PosteriorGuidance(INSTRUMENT, data_std=0.0), "must be positive"),
         (lambda: PosteriorGuidance([]), "at least one Likelihood"),
@@ -231,6 +236,10 @@ def test_bad_settings_are_refused(make: Any, message: str):
 def test_bad_readings_are_refused():
     with pytest.raises(TypeError, match="must hold Likelihood objects, got int"):
         PosteriorGuidance([3])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="must hold Likelihood objects, got int"):
+        PosteriorGuidance(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="operator must return a Tensor, got ndarray"):
+        _guided(_state(), PosteriorGuidance(Likelihood(lambda x: x.detach().numpy(), 1.0, 1.0)))
     with pytest.raises(TypeError, match="operator must be a matrix or a callable"):
         Likelihood("A", 1.0, 1.0)  # type: ignore[arg-type]
     wrong = Likelihood(OPERATOR, torch.ones(3), 1.0)

@@ -93,7 +93,25 @@ def test_rewards_of_another_form_are_refused(reward: Any, error: Any, message: s
         GuidedDenoiser(ExactDenoiser(DATA, PATH), RewardGuidance(reward))(_state())
 
 
+@pytest.mark.parametrize("schedule", [lambda t: t * torch.nan, lambda t: torch.ones(7)])
+def test_schedules_that_give_no_factors_are_refused(schedule: Any):
+    guidance = RewardGuidance(_linear, schedule=schedule)
+    with pytest.raises(ValueError, match="schedule must give finite factors of the shape"):
+        GuidedDenoiser(ExactDenoiser(DATA, PATH), guidance)(_state())
+
+
+def test_a_schedule_may_give_a_plain_number():
+    halved, plain = RewardGuidance(_linear, schedule=lambda t: 0.5), RewardGuidance(_linear, 0.5)
+    denoiser = ExactDenoiser(DATA, PATH)
+    expected = GuidedDenoiser(denoiser, plain)(_state()).value
+    torch.testing.assert_close(GuidedDenoiser(denoiser, halved)(_state()).value, expected)
+
+
 def test_bad_settings_are_refused():
+    with pytest.raises(TypeError, match="reward must be a function, got NoneType"):
+        RewardGuidance(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="schedule must be a function, got float"):
+        RewardGuidance(_linear, schedule=1.0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scale must be finite"):
         RewardGuidance(_linear, float("inf"))
     with pytest.raises(ValueError, match="at must be"):
