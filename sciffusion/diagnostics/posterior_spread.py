@@ -123,11 +123,15 @@ def posterior_spread(
     Raises
     ------
     ValueError
-        For states and times of different lengths, states of another shape than the atoms, or a target
-        without a generator.
+        For states and times of different lengths, times outside [0, 1], states of another shape than the
+        atoms, a number of times or a level outside its range, or a target without a generator.
+    TypeError
+        For a prior that is neither a tensor nor a target.
     """
     if len(states) != len(times) or len(states) == 0:
         raise ValueError(f"states and times must match, got {len(states)} and {len(times)}")
+    if n_times < 1 or not 0.0 < level < 1.0:
+        raise ValueError(f"n_times must be at least 1 and level lie in (0, 1), got {n_times} and {level}")
     atoms = _reference(prior, likelihood, modes, n_atoms, generator, are_draws)
     picked = _evenly(len(states), n_times)
     modal = atoms.n_modes if atoms.n_modes > 1 else 0
@@ -138,6 +142,8 @@ def posterior_spread(
         if torch.as_tensor(times[index]).numel() != 1:
             raise ValueError(f"times[{index}] must be one time for all values, got {times[index]}")
         t = float(torch.as_tensor(times[index]))
+        if not 0.0 <= t <= 1.0:
+            raise ValueError(f"times[{index}] must lie in [0, 1], got {t}")
         row = _compare(atoms, path, as_samples(states[index], f"states[{index}]", least=2), t)
         rows.append(_judged(row, each, tolerance))
     return PosteriorSpread(tuple(rows), atoms.effective_count)
@@ -146,7 +152,7 @@ def posterior_spread(
 def _reference(
     prior: Any, likelihood: Any, modes: Any, n_atoms: int, generator: torch.Generator | None, are_draws: bool
 ) -> PosteriorAtoms:
-    if isinstance(prior, Tensor):
+    if not hasattr(prior, "draw"):
         atoms = as_samples(prior, "prior")
     elif generator is None:
         raise ValueError("drawing atoms from a target needs a generator, got None")
@@ -154,8 +160,9 @@ def _reference(
         atoms, are_draws = prior.draw(n_atoms, generator), True
     with torch.no_grad():
         given = callable(likelihood)
-        values = likelihood(atoms) if given else log_likelihood(likelihood, atoms)
+        values = torch.as_tensor(likelihood(atoms)) if given else log_likelihood(likelihood, atoms)
         labels = modes(atoms) if callable(modes) else modes
+        labels = None if labels is None else torch.as_tensor(labels)
     return PosteriorAtoms(atoms, values, labels, are_draws)
 
 

@@ -170,3 +170,11 @@ def test_bad_input_is_refused():
         posterior_spread(x, PATH, lambda atoms: atoms[:, 0] - math.inf, [x], [0.0])
     with pytest.raises(ValueError, match="labels must be integers"):
         posterior_spread(x, PATH, INSTRUMENT, [x], [0.0], modes=torch.zeros(5))
+    with pytest.raises(ValueError, match=r"times\[0\] must lie in \[0, 1\], got nan"):
+        posterior_spread(x, PATH, INSTRUMENT, [x], [math.nan])
+    with pytest.raises(ValueError, match="n_times must be at least 1 and level lie in"):
+        posterior_spread(x, PATH, INSTRUMENT, [x], [0.0], n_times=0)
+    with pytest.raises(ValueError, match="n_times must be at least 1 and level lie in"):
+        posterior_spread(x, PATH, INSTRUMENT, [x], [0.0], level=1.0)
+    with pytest.raises(TypeError, match="prior must be a tensor of real numbers, got ndarray"):
+        posterior_spread(x.numpy(), PATH, INSTRUMENT, [x], [0.0])
