@@ -280,6 +280,27 @@ def test_trajectory_training_approaches_the_exact_map() -> None:
     assert float(diagonal.abs().mean()) < 0.1
 
 
+@pytest.mark.parametrize("longest", [0.25, 1.0])
+def test_teacher_goes_a_bounded_share_of_the_way(longest: float) -> None:
+    path, std = RectifiedFlow(), 0.5
+    steps: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    class Spied(TrajectoryObjective):
+        def _earlier(self, model: Any, t: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            u, s = super()._earlier(model, t, generator)
+            steps.append((t, u, s))
+            return u, s
+
+    network = TwoTimeMLP(1, width=4, depth=1, generator=torch.Generator().manual_seed(0))
+    objective = Spied(_times(path), longest=longest)
+    objective(TrajectoryModel(network, path, std), (torch.zeros(4000, 1),), torch.Generator().manual_seed(0))
+    t, u, s = (torch.atan2(time, (1.0 - time) * std) for time in steps[0])
+    share = (t - u) / (t - s)
+    assert float(share.max()) == pytest.approx(longest, rel=0.01)
+    assert float(share.min()) < 0.01
+    assert float((s == 0.0).double().mean()) == pytest.approx(0.25, abs=0.03)
+
+
 def test_warm_up_counts_updates_only_and_normalisation_follows_the_teacher() -> None:
     path = RectifiedFlow()
     teacher = ExactDenoiser(GaussianTarget.isotropic(2), path)

@@ -14,6 +14,7 @@ from torch import Tensor
 from sciffusion.continuous import (
     ContinuousPrediction,
     DPMSolverMultistep,
+    Euler,
     Heun,
     Path,
     PointwiseDenoiser,
@@ -167,6 +168,25 @@ def test_no_call_is_kept_for_an_evaluation_that_is_not_made(kind: str, budget: i
     assert decided[0]
     # A controlled budget keeps a quarter for the end, which is nothing of one below 4.
     assert decided[-1] or kind == "amplification" or (kind == "budgeted" and budget < 4)
+
+
+def test_the_cap_holds_for_a_solver_that_evaluates_twice_even_in_the_last_step() -> None:
+    class Twice(Euler):
+        nfe = 2
+
+        def step(self, state: Any, t_next: Tensor, denoiser: Any) -> Any:
+            denoiser(state)
+            return super().step(state, t_next, denoiser)
+
+    for budget in (1, 4, 9):
+        for policy in (
+            BudgetedCompute(budget),
+            StaticRefresh(budget),
+            StaticRefresh(budget, "amplification"),
+        ):
+            start = State(x=_start(3, 2))
+            result = sample(_mixture(), Twice(), uniform_grid(5), state=start, policy=policy)
+            assert result.nfe == policy.spent <= budget
 
 
 @pytest.mark.parametrize("policy", [BudgetedCompute(6), StaticRefresh(6), StaticRefresh(6, "amplification")])

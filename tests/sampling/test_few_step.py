@@ -120,6 +120,25 @@ def test_each_element_has_its_own_times_and_known_ones_stay(gamma: float) -> Non
     assert torch.equal(fixed[:, 1], x[:, 1])
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.6, 1.0])
+def test_jumps_go_to_the_noise_that_gamma_leaves(gamma: float) -> None:
+    arrivals: list[float] = []
+
+    class Spied(ExactFlowMap):
+        def __call__(
+            self, x: Tensor, t: Tensor | float, s: Tensor | float, condition: object = None
+        ) -> Tensor:
+            arrivals.append(float(s))
+            return super().__call__(x, t, s, condition)
+
+    flow_map = Spied(ExactDenoiser(GaussianTarget.isotropic(1), RectifiedFlow()))
+    state, generator = State(x=torch.zeros(2, 1)), torch.Generator().manual_seed(0)
+    few_step_sample(flow_map, uniform_grid(2), state=state, gamma=gamma, generator=generator)
+    # The relative noise at the middle, t = .5, is 1; at u it is u / (1 - u).
+    noise = (1.0 - gamma**2) ** 0.5
+    assert arrivals == pytest.approx([noise / (1.0 + noise), 0.0])
+
+
 def test_bad_use_is_refused() -> None:
     flow_map = _exact(Cosine())
     with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\]"):
