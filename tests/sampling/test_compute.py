@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -276,6 +277,51 @@ def test_calls_follow_the_drift() -> None:
 
     for place, elsewhere in ((0.5, 2.0), (2.0, 0.5)):
         assert calls_near(place, place) > calls_near(place, elsewhere)
+
+
+def _decisions(
+    profile: list[float], drifts: list[float], budget: int, gains: tuple[float, float]
+) -> list[bool]:
+    """Write out the rule of the module, for estimates of size 1 and the default settings."""
+    n, kept, called = len(profile), min(2, budget // 4), []
+    risk, age, wound, seen = 0.0, 0, 0.0, [0.01] * 5
+    for i, (gain, drift) in enumerate(zip(profile, drifts, strict=True)):
+        spent, left = sum(called), n - i
+        spare = budget - spent
+        if i < max(1, min(3, budget // 4)) or spent < 2 or 0 < min(spare, left) == left or left <= kept:
+            called.append(True)
+        elif spare <= kept:
+            called.append(False)
+        else:
+            distance = (left - kept) / (spare - kept)
+            risk, seen = risk + gain * drift * (1 + age), [*seen, drift]
+            excess = spent - budget * sum(profile[: i + 1]) / sum(profile)
+            wound = min(max(wound + excess, -20.0), 20.0)
+            usual = sum(profile[i:]) / left * sum(seen) / len(seen) * distance * (distance + 1.0) / 2.0
+            threshold = usual * math.exp(gains[0] * excess + gains[1] * wound)
+            called.append(age >= max(2.0, 2.0 * distance) or risk >= threshold)
+        risk, age = (0.0, 0) if called[-1] else (risk, age + 1)
+    return called
+
+
+@pytest.mark.parametrize("gains", [(0.1, 0.01), (0.5, 0.1)])
+@pytest.mark.parametrize("budget", [6, 12, 20])
+def test_budgeted_calls_are_those_of_the_equations(budget: int, gains: tuple[float, float]) -> None:
+    grid, n_steps = uniform_grid(40), 40
+    random = torch.rand(n_steps, generator=torch.Generator().manual_seed(budget), dtype=torch.float64)
+    drifts = (random**4).tolist()
+    policy = BudgetedCompute(budget, proportional=gains[0], integral=gains[1])
+    policy._drift = lambda state: drifts[policy._evaluation]  # type: ignore[method-assign]
+    policy.start(PATH, grid, 1)
+    called = []
+    for step in range(n_steps):
+        state = State(x=torch.ones(1, 1), t=grid[step])
+        called.append(policy.decide(state, n_steps))
+        if called[-1]:
+            policy.observe(state, ContinuousPrediction(torch.ones(1, 1), "x0"))
+    profile = amplification_profile(PATH, grid).tolist()
+    assert called == _decisions(profile, drifts, budget, gains)
+    assert sum(called) == budget
 
 
 def test_bad_policies_are_refused() -> None:
