@@ -102,6 +102,21 @@ def test_one_backward_pass_and_none_through_the_denoiser() -> None:
     torch.testing.assert_close(theta.grad, torch.ones(3, 2) / 3.0)
 
 
+@pytest.mark.parametrize(("outer", "inner"), [(8, 1), (3, 8)])
+def test_strata_run_over_what_is_repeated(outer: int, inner: int) -> None:
+    # Over the K times of an outer draw, and over the R draws where each has one time.
+    seen: list[Tensor] = []
+
+    def direction(x: Tensor, times: Tensor, noise: Tensor) -> Tensor:
+        seen.append(times)
+        return x
+
+    TwoTierGradient(inner)(torch.zeros(outer, 2), direction, torch.Generator().manual_seed(0))
+    assert seen[0].shape == (outer, inner)
+    strata = (8.0 * (seen[0].mT if inner == 1 else seen[0])).long().sort(-1).values
+    assert strata.tolist() == [list(range(8))] * len(strata)
+
+
 def test_score_distillation_vanishes_on_average_at_the_mode_and_points_away_from_it() -> None:
     # For N(0, 1) data on x_t = (1-t) x + t eps: E[eps_hat - eps] = t (1-t) x / ((1-t)^2 + t^2).
     denoiser = ExactDenoiser(GaussianTarget.isotropic(1), RectifiedFlow())
