@@ -100,6 +100,15 @@ def test_results_have_the_type_of_the_training_table(fitted: DensityDiffusion, f
         fitted.score_samples(frame[["b", "a", "c"]])
 
 
+def test_draws_of_different_chunks_differ(fitted: DensityDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chunks_of_ten(draw: Callable[[slice], Any], n_rows: int, bytes_per_row: int) -> list[Any]:
+        return [draw(slice(start, min(start + 10, n_rows))) for start in range(0, n_rows, 10)]
+
+    monkeypatch.setattr("sciffusion.estimators.vectors.draws.map_chunks", chunks_of_ten)
+    drawn = fitted.sample(35, nfe=4, random_state=0)
+    assert len(drawn.drop_duplicates()) == 35
+
+
 def test_given_values_are_kept_exactly(fitted: DensityDiffusion) -> None:
     drawn = fitted.sample(3, given={"b": 123.456}, random_state=0)
     assert (drawn["b"] == 123.456).all()

@@ -50,7 +50,15 @@ def test_the_error_of_the_steps_falls_with_the_fourth_power() -> None:
     assert 3.0 < math.log2(float(coarse / fine)) < 6.0
 
 
-def test_the_difference_to_half_the_steps_bounds_the_error() -> None:
+@pytest.mark.parametrize("level", [0.1, 0.4])
+def test_the_density_is_that_of_the_data_blurred_by_the_first_noise(level: float) -> None:
+    x = _draws(GAUSSIAN)
+    found = flow_log_density(ExactDenoiser(GAUSSIAN, PATH), x, flow_times(256, level)).log_density
+    blurred = GaussianTarget.full(COVARIANCE + level**2 * torch.eye(3, dtype=torch.float64))
+    torch.testing.assert_close(found, blurred.log_density(x, ONE, ZERO), rtol=0.0, atol=3e-3)
+
+
+def test_the_difference_to_half_the_steps_is_mostly_larger_than_the_error() -> None:
     x, denoiser, times = _draws(MIXTURE), ExactDenoiser(MIXTURE, PATH), flow_times(64, MIN_NOISE)
     fine = flow_log_density(denoiser, x, times).log_density
     step_error = (fine - flow_log_density(denoiser, x, times[::2]).log_density).abs()
