@@ -53,6 +53,14 @@ def test_resampling_never_draws_a_particle_without_weight() -> None:
     assert systematic_resample(log_weights, _generator()).tolist() == [[2] * 6, [5] * 6]
 
 
+def test_without_resampling_the_error_is_that_of_a_mean_weight() -> None:
+    weights = torch.rand(5, generator=_generator(), dtype=torch.float64)
+    systems = ParticleSystems(5, 5, 0.0)
+    systems.update(weights.log())
+    expected = weights.std() / math.sqrt(5) / weights.mean()
+    torch.testing.assert_close(systems.report().log_normaliser_error[0], expected)
+
+
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_resampling_refuses_weights_from_which_nothing_can_be_drawn(wrong: float) -> None:
     log_weights = torch.full((2, 3), -math.inf)

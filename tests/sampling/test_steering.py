@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from sciffusion.continuous import (
 )
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget
 from sciffusion.sampling import Guidance, SampleResult, State, log_snr_grid, sample
+from sciffusion.sampling.smc import ParticleStep
 from sciffusion.sampling.steering import FeynmanKacSteering, GaussianDraws, checked_rewards
 
 PATH = VariancePreserving()
@@ -236,6 +238,31 @@ def test_draws_of_clean_data_are_exact_for_a_normal_law() -> None:
 def test_rewards_that_cannot_be_used_are_named(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         checked_rewards(values, 3)
+
+
+@pytest.mark.parametrize(("potential", "expected"), [("sum", 7.0), ("max", 5.0), ("difference", -3.0)])
+def test_rewards_met_on_the_way_follow_the_particle(potential: Any, expected: float) -> None:
+    # Two draws of the clean data that agree count as one; then both particles descend from the second.
+    settings = FeynmanKacSteering(
+        lambda x: x[:, 0],
+        2,
+        potential=potential,
+        clean=lambda prediction, state, path: state.x[None].repeat(2, 1, 1),
+    )
+
+    def met(rewards: list[float]) -> Tensor:
+        state = State(x=torch.tensor(rewards, dtype=torch.float64)[:, None])
+        step = ParticleStep(
+            state, state, state, object(), SimpleNamespace(path=None), None, False, False, lambda: None
+        )
+        increments = run.log_increments(step)
+        assert increments is not None
+        return increments
+
+    run = settings.begin(State(x=torch.zeros(2, 1, dtype=torch.float64)))
+    torch.testing.assert_close(met([1.0, 5.0]), torch.tensor([1.0, 5.0], dtype=torch.float64))
+    run.reorder(torch.tensor([1, 1]))
+    torch.testing.assert_close(met([2.0, 2.0]), torch.tensor([expected] * 2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("values", [None, ["high", "low", "low"]])
