@@ -211,6 +211,12 @@ def test_the_density_is_in_the_units_of_the_table(frame: pd.DataFrame) -> None:
     assert_allclose(found, metres.score_samples(frame) - np.log(1000.0), rtol=1e-4)
 
 
+def test_the_units_of_given_columns_do_not_count(frame: pd.DataFrame) -> None:
+    one, other = frame, frame.assign(a=1000.0 * frame["a"])
+    found = [make(condition_columns="a").fit(table).score_samples(table) for table in (one, other)]
+    assert_allclose(found[1], found[0], rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "words"),
     [
