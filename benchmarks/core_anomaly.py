@@ -198,7 +198,8 @@ def _reading(rows: pd.DataFrame) -> str:
             least, most = f"{gain.min():+.3f} ({gain.idxmin()})", f"{gain.max():+.3f} ({gain.idxmax()})"
             lines.append(
                 f"  {name}: {gain.mean():+.3f} against kNN in the mean ({gain.median():+.3f} in the "
-                f"median), above it on {(gain > 0).sum()} of {len(gain)} tables; from {least} to {most}."
+                f"median), above it on {(gain > 0).sum()} of {len(gain)} tables; from {least} to {most}, and "
+                f"{gain.drop(gain.idxmax()).mean():+.3f} in the mean without {gain.idxmax()}."
             )
     seconds = rows.groupby("detector")["fit_seconds"].mean()
     if {OURS, KNN} <= set(seconds.index):

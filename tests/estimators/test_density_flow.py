@@ -14,6 +14,7 @@ from sciffusion.estimators.vectors.densities import flow_times
 from sciffusion.estimators.vectors.flow import flow_log_density, rademacher_probes
 from sciffusion.estimators.vectors.network import PATH, VectorNetwork, vector_denoiser
 from sciffusion.estimators.vectors.tables import TableForm
+from sciffusion.estimators.vectors.training import _Noise
 from sciffusion.exact import ExactDenoiser, ExactTarget, GaussianMixtureTarget, GaussianTarget
 
 MIN_NOISE = 0.003
@@ -157,3 +158,16 @@ def test_given_tables_are_read_or_refused() -> None:
             form.cases(wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"condition_columns; \['b'\] are not there"):
         form.cases({"a": 1.0}, needed=[1])
+
+
+def test_rows_are_shown_with_every_number_of_observed_coordinates_alike() -> None:
+    always = torch.tensor([False, False, False, False, True])
+    seen = _Noise(0.0, 1.0, 0.5, always).observed((1, 40_000, 5), torch.Generator().manual_seed(0))
+    assert seen is not None
+    assert bool(seen[..., 4].all())
+    share = torch.bincount(seen[0, :, :4].sum(-1), minlength=5) / 40_000
+    # Half of the rows show none; in the others each number from 0 to 4 has the probability 1/5.
+    expected = torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1])
+    torch.testing.assert_close(share, expected, rtol=0.0, atol=0.01)
+    nothing = _Noise(0.0, 1.0, 0.0, torch.zeros(5, dtype=torch.bool))
+    assert nothing.observed((1, 3, 5), torch.Generator()) is None
