@@ -12,7 +12,7 @@ from torch import Tensor
 from sciffusion.continuous import ERSDE, PowerScale, VariancePreserving
 from sciffusion.diagnostics import posterior_spread
 from sciffusion.diagnostics.posterior_atoms import PosteriorAtoms
-from sciffusion.diagnostics.posterior_spread import SpreadTolerance
+from sciffusion.diagnostics.posterior_spread import SpreadTolerance, _spread_variance
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget
 from sciffusion.sampling import TraceRecorder, log_snr_grid, sample
 from sciffusion.sampling.guidance import Likelihood, PosteriorGuidance
@@ -86,6 +86,16 @@ def test_reference_moments_are_those_of_the_exact_posterior():
     assert float(reference.weights @ reference.squares) == pytest.approx(float(draws.var()), abs=0.02)
     assert float(reference.masses[0]) == pytest.approx(float((draws < 0.0).double().mean()), abs=0.005)
     assert reference.effective_count < 200_000
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), [(0.9, 0.3), (0.5, 0.8)])
+def test_the_variance_of_the_spread_is_that_of_many_draws(alpha: float, sigma: float):
+    atoms = PRIOR.draw(50, _generator())
+    reference = PosteriorAtoms(atoms, -0.5 * ((1.0 - atoms[:, 0]) / NOISE) ** 2)
+    draws = reference.draw(100_000, alpha, sigma, _generator(1))
+    squares = ((draws - alpha * reference.mean) ** 2).sum(-1)
+    claimed = _spread_variance(reference, alpha, sigma, atoms.shape[1])
+    assert claimed == pytest.approx(float(squares.var()), rel=0.05)
 
 
 @pytest.mark.parametrize("are_draws", [True, False])

@@ -19,9 +19,9 @@ from sciffusion.continuous import (
 )
 from sciffusion.continuous.divergence import divergence
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget, GaussianTarget
-from sciffusion.sampling import SampleResult, State, log_snr_grid
+from sciffusion.sampling import SampleResult, log_snr_grid
 from sciffusion.sampling.driftlite import AnalyticReward, DifferentiableReward, DriftLiteSampler
-from sciffusion.sampling.driftlite.fields import DenoiserField, FunctionField, Subspace
+from sciffusion.sampling.driftlite.fields import DenoiserField, Subspace
 from sciffusion.sampling.driftlite.potential import Increments, ParticleValues, Tilt
 from sciffusion.sampling.driftlite.rewards import as_smooth_reward
 from sciffusion.sampling.driftlite.run import Plan
@@ -323,27 +323,6 @@ def test_unguided_particles_move_as_the_model_does_whatever_their_noise(noise_sc
     moved = _run(unguided, _grid(8), gamma=1.7, reward=PULL, start=start, generator=_generator(1)).samples
     expected = _run(plain, _grid(8), start=start, generator=_generator(1)).samples
     torch.testing.assert_close(moved, expected)
-
-
-def test_a_denoiser_in_a_subspace_has_the_divergence_of_its_score_there() -> None:
-    def without_centre(x: Tensor) -> Tensor:
-        return x - x.mean(1, keepdim=True)
-
-    def network(x: Tensor, t: Tensor, condition: Any) -> Tensor:
-        return torch.tanh(x) * x.flip(-1)
-
-    subspace, x = Subspace(without_centre, 4), torch.randn(7, 3, 2, generator=_generator()).double()
-    denoiser, t = NetworkDenoiser(network, PATH), torch.tensor(0.4, dtype=torch.float64)
-    asked: dict[str, Any] = {"with_divergence": True, "with_log_density": False, "generator": _generator()}
-    found = DenoiserField(denoiser, subspace=subspace).evaluate(x, t, **asked)
-    c = PATH.coefficients(t)
-
-    def score(x: Tensor, t: Tensor) -> Tensor:
-        return (c.alpha * denoiser(State(x=x, t=t)).to("x0", c, x).value - x) / c.sigma**2
-
-    expected = FunctionField(score, subspace=subspace).evaluate(x, t, **asked)
-    torch.testing.assert_close(found.score, expected.score)
-    torch.testing.assert_close(found.divergence, expected.divergence)
 
 
 def test_the_bound_scales_all_coefficients_of_a_control_together() -> None:
