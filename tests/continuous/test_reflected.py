@@ -200,7 +200,8 @@ def test_folding_every_step_of_an_ordinary_path_is_biased_and_folding_the_last_i
 
 @pytest.mark.parametrize("shape", [(), (4,), (4, 2)])
 def test_score_of_atoms_is_the_gradient_of_their_density_at_any_times(shape: tuple[int, ...]) -> None:
-    denoiser = ReflectedAtoms(torch.tensor([[0.1, 0.8], [0.7, 0.3]]), PATH, torch.tensor([1.0, 3.0]))
+    atoms = torch.tensor([[0.1, 0.8], [0.7, 0.3], [0.5, 0.5]])
+    denoiser = ReflectedAtoms(atoms, PATH, torch.tensor([1.0, 3.0, 2.0]))
     generator = torch.Generator().manual_seed(0)
     t = 0.3 + 0.6 * torch.rand(shape, generator=generator, dtype=torch.float64)
     x = torch.rand(4, 2, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -60,3 +60,13 @@ def test_memory_goes_on_where_it_was_and_bad_settings_are_refused() -> None:
     for wrong in ({"n_bins": 0}, {"decay": 1.0}, {"floor": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             AdaptiveTimes(**wrong)  # type: ignore[arg-type]
+
+
+def test_first_losses_of_an_interval_count_in_full() -> None:
+    # Else intervals seen early and late would differ by how often they were seen.
+    sampler = AdaptiveTimes(n_bins=2, floor=0.5)
+    early, late = torch.tensor([0.2]), torch.tensor([0.7])
+    for _ in range(5):
+        sampler.update(early, torch.ones(1))
+    sampler.update(late, torch.ones(1))
+    torch.testing.assert_close(sampler.density, torch.ones(2, dtype=torch.float64))

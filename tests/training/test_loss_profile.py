@@ -66,3 +66,13 @@ def test_excess_is_left_out_without_a_perfect_denoiser_and_bad_times_are_refused
     assert loss_profile(EXACT, objective, x0, TIMES, generator).excess is None
     with pytest.raises(ValueError, match="times"):
         loss_profile(EXACT, objective, x0, torch.tensor([0.0]), generator)
+
+
+def test_standard_error_is_the_spread_of_the_mean_loss_over_repeats() -> None:
+    objective, generator = DenoisingObjective(PATH, "x0"), torch.Generator().manual_seed(1)
+    profiles = [
+        loss_profile(EXACT, objective, TARGET.draw(100, generator), TIMES, generator) for _ in range(200)
+    ]
+    spread = torch.stack([profile.loss for profile in profiles]).std(0)
+    told = torch.stack([profile.standard_error for profile in profiles]).mean(0)
+    torch.testing.assert_close(told, spread, rtol=0.2, atol=0.0)
