@@ -192,6 +192,15 @@ def test_weights_of_zero_leave_rows_out(frame: pd.DataFrame) -> None:
     assert_allclose(weighted.score_samples(frame), make().fit(frame[:80]).score_samples(frame), rtol=1e-6)
 
 
+def test_weights_shift_the_draws_to_the_rows_that_weigh_more() -> None:
+    rng = np.random.default_rng(0)
+    right = np.arange(400) % 2 == 0
+    X = np.where(right, 3.0, -3.0)[:, None] + rng.normal(size=(400, 1))
+    model = make(max_steps=200, width=32, depth=2, learning_rate=0.01)
+    model.fit(X, sample_weight=np.where(right, 9.0, 1.0))
+    assert 0.78 < float((model.sample(2000, random_state=0) > 0.0).mean()) < 0.98
+
+
 def test_constant_and_discrete_columns_are_named(frame: pd.DataFrame) -> None:
     table = frame.assign(k=3.0, n=np.arange(120) % 4)
     with pytest.warns(UserWarning, match=r"\['n'\] repeat.*blurred"):

@@ -9,6 +9,7 @@ from torch import Tensor
 from sciffusion.continuous import Cosine, Heun, Path, RectifiedFlow, VariancePreserving
 from sciffusion.continuous.divergence import divergence
 from sciffusion.exact import ExactDenoiser, ExactTarget, GaussianMixtureTarget, GaussianTarget
+from sciffusion.exact.line import LineMixture
 from sciffusion.sampling import State, sample, uniform_grid
 from sciffusion.testing import assert_sampler_matches
 
@@ -244,3 +245,13 @@ def test_round_components_give_what_their_matrices_give(scale: float) -> None:
 def test_equal_standard_deviations_give_round_components() -> None:
     target = GaussianMixtureTarget.from_stds([0.5, 0.5], torch.eye(2), torch.tensor([[0.3, 0.3], [0.5, 0.5]]))
     assert target.laws.spaces.variances.shape == (2, 1)
+
+
+def test_the_flow_on_the_line_keeps_its_digits_far_out_on_both_sides() -> None:
+    line = LineMixture(*torch.tensor([[0.4, 0.6], [0.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
+    x = torch.tensor([-12.0, -9.0, -0.5, 0.5, 9.0, 12.0], dtype=torch.float64)
+    old, new = (
+        (torch.full_like(x, alpha), torch.full_like(x, sigma)) for alpha, sigma in ((0.6, 0.8), (0.9, 0.1))
+    )
+    exact = x * (0.82**0.5)
+    torch.testing.assert_close(line.flow(x, old, new), exact, rtol=1e-9, atol=0.0)
