@@ -16,10 +16,10 @@ import torch
 
 from sciffusion.continuous import (
     DPMSolverMultistep,
+    GaussianStart,
     MeanReverting,
     OrnsteinUhlenbeckVarianceExploding,
     Shifted,
-    gaussian_start,
     start_divergence,
 )
 from sciffusion.exact import ExactDenoiser, GaussianTarget
@@ -89,7 +89,7 @@ training = data.draw(2000, generator)
 starts = {
     "pure noise": float(path.coefficients(1.0).sigma)
     * torch.randn(4000, 1, generator=generator, dtype=torch.float64),
-    "Gaussian fit": gaussian_start(path, training, 4000, generator),
+    "Gaussian fit": GaussianStart.fit(training).draw(4000, path, generator, dtype=torch.float64),
 }
 steps = (4, 8, 16, 32, 64)
 for name, start in starts.items():

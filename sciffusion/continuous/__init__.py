@@ -57,8 +57,6 @@ from sciffusion.continuous.shifted import (
     MeanReverting,
     OrnsteinUhlenbeckVarianceExploding,
     Shifted,
-    gaussian_start,
-    start_divergence,
 )
 from sciffusion.continuous.solvers import (
     ERSDE,
@@ -81,7 +79,7 @@ from sciffusion.continuous.solvers import (
     recommended_scale,
     sigma_strength,
 )
-from sciffusion.continuous.start import GaussianStart
+from sciffusion.continuous.start import GaussianStart, start_divergence
 from sciffusion.continuous.two_time import (
     GaussianHeads,
     NetworkHeads,
@@ -167,7 +165,6 @@ __all__ = [
     "divergence",
     "fold",
     "gaussian_panel",
-    "gaussian_start",
     "measure_progress",
     "no_strength",
     "posterior",

@@ -82,7 +82,8 @@ class VariancePreserving(Path):
         log_snr = as_times(log_snr)
         decay = torch.nn.functional.softplus(-2.0 * log_snr) - math.log1p(self.sigma_min**2)
         spread = self.beta_max - self.beta_min
-        return 2.0 * decay / (self.beta_min + torch.sqrt(self.beta_min**2 + 2.0 * spread * decay))
+        time = 2.0 * decay / (self.beta_min + torch.sqrt(self.beta_min**2 + 2.0 * spread * decay))
+        return torch.where(decay > 0.0, time, 0.0)  # 0/0 at clean data if the rate starts at 0
 
 
 @dataclass(frozen=True)

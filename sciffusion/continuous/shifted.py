@@ -18,7 +18,7 @@ time); only the clean estimate differs, by :math:`\mu`.  The first-order step
 is the update of the MRS sampler.
 
 A run started from :math:`\mu + \sigma_1\varepsilon` ignores the signal :math:`\alpha_1 u_0` that is left at
-the end of the path.  `start_divergence` says how much that matters, and `gaussian_start` draws from a start
+the end of the path.  `start_divergence` says how much that matters, and `GaussianStart` draws from a start
 law that is exact for Gaussian data on every path.
 
 References: Luo et al., *Image Restoration with Mean-Reverting Stochastic Differential Equations*, arXiv
@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous.denoiser import Denoiser, NoisyState, PointwiseDenoiser
-from sciffusion.continuous.path import Path, PathCoefficients, align, as_times
+from sciffusion.continuous.path import Path, PathCoefficients, as_times
 from sciffusion.continuous.prediction import ContinuousPrediction
 
 __all__ = [
@@ -45,8 +45,6 @@ __all__ = [
     "MeanReverting",
     "OrnsteinUhlenbeckVarianceExploding",
     "Shifted",
-    "gaussian_start",
-    "start_divergence",
 ]
 
 
@@ -110,7 +108,7 @@ class OrnsteinUhlenbeckVarianceExploding(Path):
     the solution of :math:`du = -\gamma u\,dt + \sigma_0 k^t \sqrt{2\log k}\,dW`.
 
     With the defaults, of the source, the signal left at ``t=1`` is .22: a start in pure noise is a start from
-    the wrong law (see `start_divergence` and `gaussian_start`).
+    the wrong law (see `start_divergence` and `GaussianStart`).
 
     Parameters
     ----------
@@ -275,86 +273,3 @@ def _moved(state: Any, x: Tensor) -> NoisyState:
     """Return a state with other values; what a sampling state carries besides stays in place."""
     moved = getattr(state, "moved", None)
     return _Values(x, state.t) if moved is None else moved(x, state.t, state.history)
-
-
-def start_divergence(
-    path: Path,
-    mean: Tensor | float,
-    variance: Tensor | float,
-    prior_std: Tensor | float | None = None,
-    t: Tensor | float = 1.0,
-) -> Tensor:
-    r"""Return how far a start in noise is from the true start law of Gaussian data.
-
-    For data :math:`N(m, v)` and a start :math:`N(0, s^2)` the divergence of the true law from the start is
-
-    .. math::
-       \mathrm{KL} = \tfrac12\Bigl[\frac{\alpha^2 v + \sigma^2 + \alpha^2 m^2}{s^2} - 1
-       - \log\frac{\alpha^2 v + \sigma^2}{s^2}\Bigr]
-
-    for each coordinate.  A divergence between two laws does not grow along the probability flow, and an
-    exact flow keeps it: this much of the error no number of steps removes.
-
-    Parameters
-    ----------
-    path : Path
-        Path of the data (of u, on a shifted process).
-    mean, variance : Tensor or float
-        Of each coordinate of the data.
-    prior_std : Tensor or float, optional
-        Standard deviation s of the start; ``sigma`` (pure noise) by default.
-    t : Tensor or float, default 1
-        Time of the start.
-
-    Returns
-    -------
-    Tensor
-        Float64, in nats; sum over coordinates for the whole.
-    """
-    c = path.coefficients(t)
-    m, v = as_times(mean), as_times(variance)
-    start = (c.sigma if prior_std is None else as_times(prior_std)) ** 2
-    spread = (c.alpha**2 * v + c.sigma**2) / start
-    return 0.5 * (spread + (c.alpha * m) ** 2 / start - 1.0 - torch.log(spread))
-
-
-def gaussian_start(
-    path: Path, data: Tensor, count: int, generator: torch.Generator, t: Tensor | float = 1.0
-) -> Tensor:
-    r"""Draw starting states from :math:`N(\alpha m, \alpha^2 C + \sigma^2 I)` with m and C of the data.
-
-    Exact for Gaussian data at any ``t``, and better than pure noise wherever the path ends with signal left.
-
-    Parameters
-    ----------
-    path : Path
-        Path of the data (of u, on a shifted process).
-    data : Tensor
-        Clean data, shape ``(n, dim)`` with at least two rows; mean and covariance are estimated from them.
-    count : int
-        Number of draws.
-    generator : torch.Generator
-        Source of randomness; may live on another device than the data.
-    t : Tensor or float, default 1
-        Time of the start, a scalar.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(count, dim)``, of the type and device of ``data``.
-
-    Raises
-    ------
-    ValueError
-        If ``data`` is no matrix of at least two rows.
-    """
-    if data.ndim != 2 or data.shape[0] < 2:
-        raise ValueError(f"data must be a matrix of at least two rows, got shape {tuple(data.shape)}")
-    mean = data.mean(0)
-    # Rows mixed with independent normal weights have exactly the sample covariance, of any rank.
-    shape = (count, data.shape[0])
-    weights = torch.randn(shape, generator=generator, dtype=data.dtype, device=generator.device)
-    clean = mean + weights.to(data.device) @ (data - mean) / math.sqrt(data.shape[0] - 1)
-    noise = torch.randn(clean.shape, generator=generator, dtype=data.dtype, device=generator.device)
-    c = path.coefficients(t)
-    return align(c.alpha, clean) * clean + align(c.sigma, clean) * noise.to(data.device)

@@ -117,3 +117,7 @@ def test_bad_arguments_are_named() -> None:
         RectifiedFlow(alpha_min=1.0)
     with pytest.raises(ValueError, match=r"times of shape \(3,\)"):
         align(torch.ones(3, dtype=torch.float64), torch.ones(4, 3))
+
+
+def test_clean_data_are_at_time_zero_where_the_rate_starts_at_zero() -> None:
+    assert float(VariancePreserving.from_alpha_min(0.01).time_of_log_snr(float("inf"))) == 0.0

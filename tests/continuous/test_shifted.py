@@ -24,13 +24,8 @@ from sciffusion.continuous import (
     VariancePreserving,
 )
 from sciffusion.continuous.prediction import PredictionKind
-from sciffusion.continuous.shifted import (
-    MeanReverting,
-    OrnsteinUhlenbeckVarianceExploding,
-    Shifted,
-    gaussian_start,
-    start_divergence,
-)
+from sciffusion.continuous.shifted import MeanReverting, OrnsteinUhlenbeckVarianceExploding, Shifted
+from sciffusion.continuous.start import GaussianStart, start_divergence
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget, GaussianTarget
 from sciffusion.sampling import State, log_snr_grid, sample, uniform_grid
 from sciffusion.testing import assert_path_laws, assert_sampler_matches
@@ -229,9 +224,8 @@ def test_start_fitted_to_gaussian_data_has_the_marginal_law() -> None:
         c.alpha * data.mean(0),
     )
     generator = torch.Generator().manual_seed(1)
-    assert_sampler_matches(gaussian_start(path, data, 3000, generator), law, generator)
-    with pytest.raises(ValueError, match="at least two rows"):
-        gaussian_start(path, data[0], 10, generator)
+    start = GaussianStart.fit(data).draw(3000, path, generator, dtype=torch.float64)
+    assert_sampler_matches(start, law, generator)
 
 
 def test_mistakes_with_shifted_processes_are_named() -> None:
