@@ -194,14 +194,15 @@ def _draw(
     lines.axhline(floor, color="black", linewidth=0.8, linestyle=":")
     lines.set_xticks(EVALUATIONS, [str(n) for n in EVALUATIONS])
     lines.set(xlabel="network evaluations", ylabel="energy distance", title=f"Quality against cost{note}")
-    lines.set_ylim(0.7 * floor, 2e4)
-    lines.legend(fontsize=6, loc="upper right")
+    lines.set_ylim(0.7 * floor, 2.0)
+    lines.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     chosen = grids[grids["last log SNR"] == LAST_LOG_SNRS[0]]
     for name, part in chosen.groupby("grid", sort=False):
         aligned.loglog(part["nfe"], part[STOCHASTIC].clip(lower=floor), "o-", label=name)
     aligned.set(xlabel="network evaluations", title="First-order reverse SDE, three grids")
     aligned.set_xticks(sorted(grids["nfe"].unique()), [str(n) for n in sorted(grids["nfe"].unique())])
     aligned.minorticks_off()
+    aligned.set_ylabel("energy distance")
     aligned.legend(fontsize=7)
     others = solve("Euler", "time", 2, len(shown), 0)
     assert others is not None
