@@ -196,9 +196,10 @@ def test_weights_shift_the_draws_to_the_rows_that_weigh_more() -> None:
     rng = np.random.default_rng(0)
     right = np.arange(400) % 2 == 0
     X = np.where(right, 3.0, -3.0)[:, None] + rng.normal(size=(400, 1))
-    model = make(max_steps=200, width=32, depth=2, learning_rate=0.01)
-    model.fit(X, sample_weight=np.where(right, 9.0, 1.0))
-    assert 0.78 < float((model.sample(2000, random_state=0) > 0.0).mean()) < 0.98
+    # Without rows held back, whose weights alone would pick a fitting step.
+    model = make(max_steps=400, width=32, depth=2, learning_rate=0.01, validation_fraction=0.0)
+    model.fit(X, sample_weight=np.where(right, 4.0, 1.0))
+    assert 0.7 < float((model.sample(2000, random_state=0) > 0.0).mean()) < 0.9
 
 
 def test_constant_and_discrete_columns_are_named(frame: pd.DataFrame) -> None:
