@@ -83,9 +83,9 @@ def assert_denoiser_laws(
 
     The laws: it is pure (same state in, same prediction out; its input is not changed); its prediction has
     the shape and type of the state, and every form of it satisfies ``x = alpha x0 + sigma eps``; its mean is
-    finite at both ends of time; items do not influence each other; times per item and per element agree with
-    scalar ones.  With a target its loss may exceed the optimal one only by ``max_excess``, and if asked its
-    Jacobian must be symmetric.
+    finite at both ends of time; items do not influence each other; equal times per item, of shape ``(count,)``
+    or ``(count, 1, ...)``, agree with a scalar one.  With a target its loss may exceed the optimal one only
+    by ``max_excess``, and if asked its Jacobian must be symmetric.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def _check_times(denoiser: Denoiser, x: Tensor, condition: Any, tolerance: float
         scalar = _mean(denoiser, x, 0.4, condition)
         for shape in (x.shape[:1], x.shape[:1] + (1,) * (x.ndim - 1)):
             wide = _mean(denoiser, x, torch.full(shape, 0.4, dtype=torch.float64), condition)
-            _assert_close(wide, scalar, tolerance, "equal times for every element agree with a scalar one")
+            _assert_close(wide, scalar, tolerance, "equal times for every item agree with a scalar one")
 
 
 def _check_symmetry(
