@@ -83,9 +83,9 @@ def assert_denoiser_laws(
 
     The laws: it is pure (same state in, same prediction out; its input is not changed); its prediction has
     the shape and type of the state, and every form of it satisfies ``x = alpha x0 + sigma eps``; its mean is
-    finite at both ends of time; items do not influence each other; equal times per item, of shape ``(count,)``
-    or ``(count, 1, ...)``, agree with a scalar one.  With a target its loss may exceed the optimal one only
-    by ``max_excess``, and if asked its Jacobian must be symmetric.
+    finite at both ends of time; items do not influence each other; equal times per item, of shape
+    ``(count,)`` or ``(count, 1, ...)``, agree with a scalar one.  With a target its loss may exceed the
+    optimal one only by ``max_excess``, and if asked its Jacobian must be symmetric.
 
     Parameters
     ----------
