@@ -130,3 +130,13 @@ def test_weights_of_zero_do_not_count_for_the_classifier() -> None:
     other[:, 5:] = 100.0
     losses = [noise_level_objective(network, one, weights, _generator()) for one in (x0, other)]
     torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_errors_are_standardised_by_the_weighted_training_rows() -> None:
+    random = np.random.default_rng(0)
+    rows, weights = random.normal(size=(80, 3)), random.uniform(0.2, 5.0, size=80)
+    detector = DiffusionAnomalyDetector(random_state=0, max_steps=5, n_members=1, width=8, depth=2, n_draws=2)
+    errors = detector.fit(rows, sample_weight=weights).log_errors(rows)
+    share = weights / weights.sum()
+    assert_allclose(share @ errors, 0.0, atol=1e-5)
+    assert_allclose(share @ errors**2, 1.0, atol=1e-4)

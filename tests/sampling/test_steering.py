@@ -284,6 +284,15 @@ def test_what_is_refused_stays_so_whatever_the_scale(scale: float) -> None:
     assert 0 < int(refused.sum()) < len(refused)
 
 
+def test_the_end_of_a_run_keeps_its_weights_however_high_the_threshold() -> None:
+    result = _run(FeynmanKacSteering(_descent, COUNT, every=0, threshold=1.0))
+    assert result.particles is not None
+    assert result.log_weights is not None
+    assert int(result.particles.resamplings.sum()) == 0
+    weights = result.log_weights.exp().reshape(SYSTEMS, COUNT)
+    assert bool((weights.amax(-1) > 2.0 * weights.amin(-1)).all())
+
+
 def test_a_reward_that_refuses_everything_is_explained() -> None:
     with pytest.raises(ValueError, match=r"vanished.*collapsed"):
         _run(FeynmanKacSteering(lambda x: torch.full(x.shape[:1], -math.inf), COUNT))
