@@ -20,6 +20,7 @@ the Exposure Bias in Diffusion Models*, arXiv 2308.15321.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,8 +55,9 @@ class _Corrected(PointwiseDenoiser):
         """Return the corrected prediction for a state."""
         return self._corrected(self.denoiser(state, condition, cache), state.x, as_times(state.t))
 
+    @abstractmethod
     def _corrected(self, prediction: ContinuousPrediction, x: Tensor, t: Tensor) -> ContinuousPrediction:
-        raise NotImplementedError
+        """Return the prediction for noisy values with the correction applied."""
 
 
 class Calibrated(_Corrected):
