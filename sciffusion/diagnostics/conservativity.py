@@ -20,7 +20,7 @@ and one with its transpose a probe, instead of a backward pass a coordinate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous import Denoiser, as_times, posterior
+from sciffusion.continuous.divergence import random_signs
 from sciffusion.sampling import State
 
 __all__ = ["Asymmetry", "jacobian_asymmetry"]
@@ -132,18 +133,12 @@ def _from_probes(
     dual = torch.zeros_like(values, requires_grad=True)
     (transposed,) = torch.autograd.grad(values, leaf, dual, create_graph=True)
     twisted = total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
-    for probe in _probes(x, n_probes, generator):
+    for probe in random_signs((n_probes, *x.shape), generator).to(x.device, x.dtype):
         (ahead,) = torch.autograd.grad(transposed, dual, probe, retain_graph=True)
         (back,) = torch.autograd.grad(values, leaf, probe, retain_graph=True)
         twisted = twisted + 0.25 * _squared(ahead - back)
         total = total + 0.5 * (_squared(ahead) + _squared(back))
     return twisted / n_probes, total / n_probes
-
-
-def _probes(x: Tensor, n_probes: int, generator: torch.Generator) -> Iterator[Tensor]:
-    for _ in range(n_probes):
-        signs = torch.randint(2, x.shape, generator=generator, device=generator.device)
-        yield (2.0 * signs - 1.0).to(x.device, x.dtype)
 
 
 def _squared(values: Tensor) -> Tensor:

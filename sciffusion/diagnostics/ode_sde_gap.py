@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous import ERSDE, Denoiser, DPMSolverMultistep, Solver, as_times
+from sciffusion.continuous.divergence import divergence_of_values
 from sciffusion.continuous.path import align
 from sciffusion.diagnostics.checks import as_samples, check_same_dim
 from sciffusion.sampling import State, sample
@@ -228,7 +229,7 @@ def fokker_planck_residual(
         prediction = denoiser(State(x=values, t=times), condition)
         score = prediction.to("score", coefficients, values).value
         rate = _time_derivative(score, times)
-        trace = _divergence(score, values, n_probes, generator)
+        trace = divergence_of_values(score, values, n_probes=n_probes, generator=generator, create_graph=True)
         half = 0.5 * align(coefficients.squared_diffusion.detach(), trace)
         drift = align(coefficients.drift.detach(), trace)
         inner = (values * score).sum(-1)
@@ -245,20 +246,3 @@ def _time_derivative(score: Tensor, times: Tensor) -> Tensor:
     (transposed,) = torch.autograd.grad(score, times, dual, create_graph=True)
     (rate,) = torch.autograd.grad(transposed.sum(), dual, retain_graph=True)
     return rate
-
-
-def _divergence(score: Tensor, x: Tensor, n_probes: int | None, generator: torch.Generator | None) -> Tensor:
-    """Return the divergence with its graph, which `sciffusion.continuous.divergence` does not keep."""
-    if n_probes is None:
-        unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        probes = [row.expand_as(x) for row in unit]
-    else:
-        assert generator is not None
-        shape = (n_probes, *x.shape)
-        signs = torch.randint(2, shape, generator=generator, device=generator.device)
-        probes = list((2.0 * signs - 1.0).to(x.device, x.dtype))
-    total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
-    for probe in probes:
-        (row,) = torch.autograd.grad(score, x, probe, create_graph=True)
-        total = total + (row * probe).sum(-1)
-    return total if n_probes is None else total / n_probes

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ...continuous import PointwiseDenoiser, align, conversion_coefficients, divergence
+from ...continuous.divergence import random_signs
 
 __all__ = ["FlowDensity", "flow_log_density", "rademacher_probes"]
 
@@ -70,7 +71,7 @@ def rademacher_probes(n_probes: int, dim: int, generator: torch.Generator) -> Te
 
     With shared probes a row's estimate does not depend on the rows beside it.
     """
-    return 2.0 * torch.randint(2, (n_probes, dim), generator=generator).to(torch.float64) - 1.0
+    return random_signs((n_probes, dim), generator).to(torch.float64)
 
 
 def flow_log_density(
