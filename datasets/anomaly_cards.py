@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from textwrap import fill, indent
 
-from .cards import Column, Origin
+from .cards import Card, Column, Origin
 
 __all__ = [
     "BREAST_CANCER",
@@ -20,7 +19,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class AnomalyCard:
+class AnomalyCard(Card):
     """Description of a labelled table as its loader returns it.
 
     Parameters
@@ -66,19 +65,6 @@ class AnomalyCard:
         """Name of the function that returns the table."""
         return f"{self.kind}_{self.name}_anomalies"
 
-    def describe(self, column: str) -> Column:
-        """Return the entry that covers ``column``.
-
-        Raises
-        ------
-        KeyError
-            If no entry of the card covers it.
-        """
-        for entry in self.columns:
-            if entry.describes(column):
-                return entry
-        raise KeyError(f"the card of {self.name!r} does not describe a column {column!r}")
-
     def facts(self) -> list[tuple[str, str]]:
         """Return (name, text) pairs of what is said in one line."""
         return [
@@ -94,16 +80,6 @@ class AnomalyCard:
         """Return (name, texts) pairs of what is said in a list; empty lists are left out."""
         lists = [("columns", tuple(map(str, self.columns))), ("notes", self.notes)]
         return [(key, values) for key, values in lists if values]
-
-    def __str__(self) -> str:
-        """Return the card as plain text, 100 characters wide."""
-        lines = [self.title, "=" * len(self.title)]
-        for key, value in self.facts():
-            lines.append(fill(f"{key + ':':<11}{value}", 100, subsequent_indent=" " * 11))
-        for key, values in self.remarks():
-            lines += ["", f"{key}:"]
-            lines += [indent(fill(f"- {text}", 96, subsequent_indent="  "), "  ") for text in values]
-        return "\n".join(lines)
 
 
 _SKLEARN = "public research data (UCI); scikit-learn, which carries the file, is under BSD-3-Clause"

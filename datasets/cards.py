@@ -7,11 +7,12 @@ therefore dropped, where the file came from and under which licence it travels.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from textwrap import fill, indent
 
-__all__ = ["Column", "DatasetCard", "Origin"]
+__all__ = ["Card", "Column", "DatasetCard", "Origin"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,58 @@ class Origin:
         return f"{self.member} in {self.package} {self.version} (SHA-256 {self.sha256})"
 
 
+class Card(ABC):
+    """What the cards of all kinds of data sets share: how columns are looked up and how a card is printed."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+
+    @abstractmethod
+    def facts(self) -> list[tuple[str, str]]:
+        """Return (name, text) pairs of what is said in one line."""
+
+    @abstractmethod
+    def remarks(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return (name, texts) pairs of what is said in a list; empty lists are left out."""
+
+    def describe(self, column: str) -> Column:
+        """Return the entry that covers ``column``.
+
+        Raises
+        ------
+        KeyError
+            If no entry of the card covers it.
+        """
+        for entry in self.columns:
+            if entry.describes(column):
+                return entry
+        raise KeyError(f"the card of {self.name!r} does not describe a column {column!r}")
+
+    def __str__(self) -> str:
+        """Return the card as plain text, 100 characters wide."""
+        lines = [self.title, "=" * len(self.title)]
+        facts = self.facts()
+        margin = max(len(key) for key, _ in facts) + 2
+        for key, value in facts:
+            lines.append(fill(f"{key + ':':<{margin}}{value}", 100, subsequent_indent=" " * margin))
+        for key, values in self.remarks():
+            lines += ["", f"{key}:"]
+            lines += [indent(fill(f"- {value}", 96, subsequent_indent="  "), "  ") for value in values]
+        return "\n".join(lines)
+
+    def to_markdown(self) -> str:
+        """Return the card as a Markdown section headed by its title."""
+        lines = [f"## {self.title}", ""]
+        lines += [f"- **{key}**: {value}" for key, value in self.facts()]
+        for key, values in self.remarks():
+            lines += ["", f"### {key.capitalize()}", ""]
+            lines += [f"- {value}" for value in values]
+        return "\n".join(lines) + "\n"
+
+
 @dataclass(frozen=True)
-class DatasetCard:
+class DatasetCard(Card):
     """Description of a survival data set as its loader returns it.
 
     Parameters
@@ -124,19 +175,6 @@ class DatasetCard:
         """Name of the function that returns the set."""
         return f"{self.kind}_{self.name}"
 
-    def describe(self, column: str) -> Column:
-        """Return the entry that covers ``column``.
-
-        Raises
-        ------
-        KeyError
-            If no entry of the card covers it.
-        """
-        for entry in self.columns:
-            if entry.describes(column):
-                return entry
-        raise KeyError(f"the card of {self.name!r} does not describe a column {column!r}")
-
     def facts(self) -> list[tuple[str, str]]:
         """Return (name, text) pairs of what is said in one line."""
         return [
@@ -159,22 +197,3 @@ class DatasetCard:
             ("notes", self.notes),
         ]
         return [(key, values) for key, values in lists if values]
-
-    def __str__(self) -> str:
-        """Return the card as plain text, 100 characters wide."""
-        lines = [self.title, "=" * len(self.title)]
-        for key, value in self.facts():
-            lines.append(fill(f"{key + ':':<9}{value}", 100, subsequent_indent=" " * 9))
-        for key, values in self.remarks():
-            lines += ["", f"{key}:"]
-            lines += [indent(fill(f"- {value}", 96, subsequent_indent="  "), "  ") for value in values]
-        return "\n".join(lines)
-
-    def to_markdown(self) -> str:
-        """Return the card as a Markdown section headed by its title."""
-        lines = [f"## {self.title}", ""]
-        lines += [f"- **{key}**: {value}" for key, value in self.facts()]
-        for key, values in self.remarks():
-            lines += ["", f"### {key.capitalize()}", ""]
-            lines += [f"- {value}" for value in values]
-        return "\n".join(lines) + "\n"
