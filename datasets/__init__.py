@@ -1,4 +1,4 @@
-"""Public survival data sets and labelled tables for anomaly detection, each with a card.
+"""Public survival data, labelled tables for anomaly detection and time series, each with a card.
 
 ``load_*`` reads a set inside an installed package, ``fetch_*`` obtains a file once through pip, checks its
 hash and keeps it, ``make_*`` simulates. No set is changed on the way except as its card says; columns that
@@ -22,6 +22,28 @@ from .anomaly_tables import (
     load_wine_anomalies,
 )
 from .cards import Column, DatasetCard, Origin
+from .forecasting_cards import ForecastingCard
+from .forecasting_dataset import ForecastingDataset
+from .forecasting_panels import (
+    fetch_m4_daily,
+    fetch_m4_hourly,
+    fetch_m4_monthly,
+    fetch_m4_weekly,
+    fetch_walmart_sales,
+    fetch_wikipedia_traffic,
+)
+from .forecasting_registry import forecasting_card, forecasting_loader, list_forecasting_datasets
+from .forecasting_sensors import (
+    fetch_appliances_energy,
+    fetch_electricity_hourly,
+    fetch_household_power_hourly,
+    fetch_parking,
+    fetch_sf_traffic_hourly,
+    fetch_solar_hourly,
+    fetch_wind_hourly,
+)
+from .forecasting_simulated import SimulatedDynamics, make_fitzhugh_nagumo, make_lorenz63
+from .forecasting_simulated_field import make_kuramoto_sivashinsky
 from .registry import dataset_card, dataset_loader, list_datasets
 from .survival_dataset import SurvivalDataset
 from .survival_fetched import (
@@ -56,27 +78,46 @@ __all__ = [
     "DatasetCard",
     "DatasetIntegrityError",
     "DatasetUnavailableError",
+    "ForecastingCard",
+    "ForecastingDataset",
     "Origin",
+    "SimulatedDynamics",
     "SurvivalDataset",
     "anomaly_card",
     "anomaly_loader",
     "data_home",
     "dataset_card",
     "dataset_loader",
+    "fetch_appliances_energy",
+    "fetch_electricity_hourly",
+    "fetch_household_power_hourly",
+    "fetch_m4_daily",
+    "fetch_m4_hourly",
+    "fetch_m4_monthly",
+    "fetch_m4_weekly",
     "fetch_ovarian",
+    "fetch_parking",
     "fetch_pbc",
     "fetch_phishing_anomalies",
     "fetch_retinopathy",
     "fetch_rotterdam",
     "fetch_seer",
     "fetch_segment_anomalies",
+    "fetch_sf_traffic_hourly",
     "fetch_shuttle_anomalies",
+    "fetch_solar_hourly",
     "fetch_support2",
     "fetch_vlbw",
+    "fetch_walmart_sales",
+    "fetch_wikipedia_traffic",
+    "fetch_wind_hourly",
     "fetch_yeast_anomalies",
     "find_leaks",
+    "forecasting_card",
+    "forecasting_loader",
     "list_anomaly_tables",
     "list_datasets",
+    "list_forecasting_datasets",
     "load_aids",
     "load_breast_cancer",
     "load_breast_cancer_anomalies",
@@ -91,4 +132,7 @@ __all__ = [
     "load_whas500",
     "load_wine_anomalies",
     "make_cox_weibull",
+    "make_fitzhugh_nagumo",
+    "make_kuramoto_sivashinsky",
+    "make_lorenz63",
 ]
