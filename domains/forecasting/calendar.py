@@ -13,13 +13,13 @@ start, end           first or last day of month :math:`p + s k` after January 19
 business start, end  first or last business day of that month, plus the offset
 ===================  ==========================================================================
 
-with :math:`0 \le p < k`, so that step 0 is the first such moment from 1970 on. Minutes, hours, days and weeks are
-ticks; quarters and years are strides of 3 and 12 months. ``step % season_length`` is therefore a phase that all
-series of a frequency share, whenever they begin. `Grid.stamps` and `Grid.steps` are exact inverses.
+with :math:`0 \le p < k`, so that step 0 is the first such moment from 1970 on. Minutes, hours, days and weeks
+are ticks; quarters and years are strides of 3 and 12 months. ``step % season_length`` is therefore a phase
+that all series of a frequency share, whenever they begin. `Grid.stamps` and `Grid.steps` are exact inverses.
 
-In a time zone, strides of whole days and longer are steps of the local calendar, and shorter ones are steps of
-elapsed time (of UTC): the hour that is missing in spring and the one that comes twice in autumn are then neither
-a gap nor a duplicate.
+In a time zone, strides of whole days and longer are steps of the local calendar, and shorter ones are steps
+of elapsed time (of UTC): the hour that is missing in spring and the one that comes twice in autumn are then
+neither a gap nor a duplicate.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Grid:
         return days * DAY + self.offset
 
     def steps(self, stamps: ArrayLike) -> Integers:
-        """Return the last step at or before each moment; `stamps` of the steps tells whether it is the moment."""
+        """Return the last step at or before each moment; where `stamps` of it differs, the moment is none."""
         moment = np.asarray(stamps, dtype=np.int64)
         if self.unit in ("integer", "tick"):
             return (moment - self.phase) // self.stride
@@ -208,7 +208,8 @@ def _regular(grid: Grid, name: Any) -> Grid:
 
 def _unknown(name: str) -> ValueError:
     return ValueError(
-        f"frequency {name!r} is not one that steps can be counted in; expected a multiple of ns, us, ms, s, min, "
+        f"frequency {name!r} is not one that steps can be counted in; expected a multiple of ns, us, ms, "
+        "s, min, "
         "h, D, B, W, MS, ME, QS, QE, YS, YE (or of BMS, BME, BQS, BQE, BYS, BYE), or integers as stamps"
     )
 
@@ -272,9 +273,7 @@ def stamps_of_steps(
     return moments if grid.unit == "integer" else moments.astype("datetime64[ns]")
 
 
-def steps_of_stamps(
-    stamps: Any, frequency: Any, *, phase: int | None = None, offset: int = 0
-) -> Integers:
+def steps_of_stamps(stamps: Any, frequency: Any, *, phase: int | None = None, offset: int = 0) -> Integers:
     """Return the absolute steps of moments, the inverse of `stamps_of_steps`.
 
     Parameters
@@ -300,7 +299,9 @@ def steps_of_stamps(
     steps = grid.steps(moments)
     wrong = grid.stamps(steps) != moments
     if wrong.any():
-        raise ValueError(f"stamps holds {array[wrong].flat[0]}, which is no moment of frequency {grid.name!r}")
+        raise ValueError(
+            f"stamps holds {array[wrong].flat[0]}, which is no moment of frequency {grid.name!r}"
+        )
     return steps
 
 

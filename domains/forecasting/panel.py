@@ -1,21 +1,23 @@
 """`Panel`: the series that all parts of the forecaster work on, as right-aligned arrays.
 
 All series of a panel share a frequency but may start and end anywhere. Rows count steps of the frequency: the
-last row of series i stands at the absolute step ``last_step[i]`` and row ``j`` at
-``last_step[i] - (length - 1 - j)``. Steps of dates count from 1970-01-01, so equal steps of two series are the
-same moment and ``step % season_length`` is a phase that all series share. Rows before a series began hold NaN,
-as does any value that is missing.
+last row of series i stands at the absolute step ``last_step[i]`` and row ``j`` at ``last_step[i] - (length -
+1 - j)``. Steps of dates count from 1970-01-01, so equal steps of two series are the same moment and ``step %
+season_length`` is a phase that all series share. Rows before a series began hold NaN, as does any value that
+is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+from .calendar import Grid
+from .frame_format import FrameFormat
 
 __all__ = ["Panel"]
 
@@ -47,6 +49,8 @@ class Panel:
         Covariates that do not change.
     channel_names, past_names, future_names, static_names : tuple of str
         Names of the last axes.
+    frame_format : FrameFormat
+        How the user's frame looked: names and types of its columns, and where its stamps lie on their grid.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class Panel:
     past_names: tuple[str, ...] = ()
     future_names: tuple[str, ...] = ()
     static_names: tuple[str, ...] = ()
+    frame_format: FrameFormat = field(default_factory=FrameFormat)
 
     def __post_init__(self) -> None:
         count, length, channels = self.values.shape
@@ -110,10 +115,11 @@ class Panel:
             array = array[..., None]
         if array.ndim != 3 or 0 in array.shape:
             raise ValueError(
-                f"X must have shape (n, length) or (n, length, channels), none of them 0, got {np.shape(values)}"
+                "X must have shape (n, length) or (n, length, channels), none of them 0, got "
+                f"{np.shape(values)}"
             )
         count, length, channels = array.shape
-        seen = ~np.isnan(array).all(axis=2)
+        seen = np.asarray(np.isfinite(array).any(axis=2))
         begun = np.where(seen.any(axis=1), seen.argmax(axis=1), length)
         last = np.full(count, length - 1) if last_step is None else np.broadcast_to(last_step, (count,))
         names = ("y",) if channels == 1 else tuple(f"y{channel}" for channel in range(channels))
@@ -137,17 +143,22 @@ class Panel:
     @property
     def length(self) -> int:
         """Rows, padding counted."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def n_channels(self) -> int:
         """Values a series has at each step."""
-        return self.values.shape[2]
+        return int(self.values.shape[2])
 
     @property
     def ahead(self) -> int:
         """Rows for which the covariates known in advance go beyond the last value."""
-        return self.future.shape[1] - self.length
+        return int(self.future.shape[1]) - self.length
+
+    @property
+    def grid(self) -> Grid:
+        """The numbered moments that the steps stand for."""
+        return self.frame_format.grid(self.frequency)
 
     @property
     def steps(self) -> Integers:
@@ -172,7 +183,7 @@ class Panel:
 
     def take(self, series: Any) -> Panel:
         """Return the panel of some series, by position or mask."""
-        index = np.arange(self.n_series)[series]
+        index = np.atleast_1d(np.arange(self.n_series)[series])
         return replace(
             self,
             ids=tuple(self.ids[place] for place in index),
@@ -186,5 +197,4 @@ class Panel:
 
     def steps_after(self, horizon: int) -> Integers:
         """Return the `horizon` absolute steps that follow each series, shape (n, horizon)."""
-
         return self.last_step[:, None] + np.arange(1, horizon + 1)
