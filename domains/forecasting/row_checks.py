@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .calendar import Integers
 from .frame_columns import SeriesKey, Stamps
 
-__all__ = ["GapWarning", "check_distinct", "check_frequencies", "check_lengths", "report_gaps"]
+__all__ = ["GapWarning", "check_distinct", "check_frequencies", "check_lengths", "report_gaps", "too_hollow"]
 
 _STRETCH = (
     12  # neighbours that far apart alike by chance: below 1e-7 a row, even with half of all rows missing
@@ -46,7 +46,7 @@ def check_distinct(argument: str, key: SeriesKey, steps: Integers, stamps: Stamp
 def check_lengths(key: SeriesKey, lengths: Integers) -> None:
     """Raise ValueError if a series is nearly all gap, as one wrong year in a stamp makes it."""
     rows = np.bincount(key.codes, minlength=len(lengths))
-    hollow = np.flatnonzero((lengths > _SHORT) & (lengths > _SPARSE * rows))
+    hollow = np.flatnonzero(too_hollow(lengths, rows))
     if hollow.size:
         worst = hollow[0]
         raise ValueError(
@@ -54,6 +54,11 @@ def check_lengths(key: SeriesKey, lengths: Integers) -> None:
             "rows "
             f"within {lengths[worst]} steps; look for wrong stamps, or give a longer frequency"
         )
+
+
+def too_hollow(lengths: Integers, rows: Integers) -> NDArray[np.bool_]:
+    """Return which series have so few of their rows that a stamp must be wrong."""
+    return (lengths > _SHORT) & (lengths > _SPARSE * rows)
 
 
 def report_gaps(key: SeriesKey, lengths: Integers, policy: str) -> None:
