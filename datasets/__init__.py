@@ -24,6 +24,18 @@ from .anomaly_tables import (
 from .cards import Column, DatasetCard, Origin
 from .forecasting_cards import ForecastingCard
 from .forecasting_dataset import ForecastingDataset
+from .forecasting_labelled import (
+    LabelledSeries,
+    fetch_daphnet_s06r02e0,
+    fetch_ecg_diff_count,
+    fetch_kdd_tsad_135,
+    fetch_mitdb,
+    fetch_yahoo,
+    labelled_series_card,
+    labelled_series_loader,
+    list_labelled_series,
+)
+from .forecasting_labelled_cards import LabelledSeriesCard
 from .forecasting_panels import (
     fetch_m4_daily,
     fetch_m4_hourly,
@@ -31,6 +43,18 @@ from .forecasting_panels import (
     fetch_m4_weekly,
     fetch_walmart_sales,
     fetch_wikipedia_traffic,
+)
+from .forecasting_records import (
+    fetch_bitcoin_transactions,
+    fetch_female_births,
+    fetch_hierarchical_actuals,
+    fetch_housing_supply,
+    fetch_istanbul_stock,
+    fetch_m4_quarterly,
+    fetch_peyton_manning,
+    fetch_stocks_daily,
+    fetch_sunspots_monthly,
+    fetch_taylor_30_min,
 )
 from .forecasting_registry import forecasting_card, forecasting_loader, list_forecasting_datasets
 from .forecasting_sensors import (
@@ -44,6 +68,14 @@ from .forecasting_sensors import (
 )
 from .forecasting_simulated import SimulatedDynamics, make_fitzhugh_nagumo, make_lorenz63
 from .forecasting_simulated_field import make_kuramoto_sivashinsky
+from .forecasting_weather import (
+    fetch_australian_temperature,
+    fetch_beijing_pm,
+    fetch_bike_sharing_daily,
+    fetch_bike_sharing_hourly,
+    fetch_traffic_volume,
+    fetch_yosemite_temperature,
+)
 from .registry import dataset_card, dataset_loader, list_datasets
 from .survival_dataset import SurvivalDataset
 from .survival_fetched import (
@@ -80,6 +112,8 @@ __all__ = [
     "DatasetUnavailableError",
     "ForecastingCard",
     "ForecastingDataset",
+    "LabelledSeries",
+    "LabelledSeriesCard",
     "Origin",
     "SimulatedDynamics",
     "SurvivalDataset",
@@ -89,15 +123,30 @@ __all__ = [
     "dataset_card",
     "dataset_loader",
     "fetch_appliances_energy",
+    "fetch_australian_temperature",
+    "fetch_beijing_pm",
+    "fetch_bike_sharing_daily",
+    "fetch_bike_sharing_hourly",
+    "fetch_bitcoin_transactions",
+    "fetch_daphnet_s06r02e0",
+    "fetch_ecg_diff_count",
     "fetch_electricity_hourly",
+    "fetch_female_births",
+    "fetch_hierarchical_actuals",
     "fetch_household_power_hourly",
+    "fetch_housing_supply",
+    "fetch_istanbul_stock",
+    "fetch_kdd_tsad_135",
     "fetch_m4_daily",
     "fetch_m4_hourly",
     "fetch_m4_monthly",
+    "fetch_m4_quarterly",
     "fetch_m4_weekly",
+    "fetch_mitdb",
     "fetch_ovarian",
     "fetch_parking",
     "fetch_pbc",
+    "fetch_peyton_manning",
     "fetch_phishing_anomalies",
     "fetch_retinopathy",
     "fetch_rotterdam",
@@ -106,18 +155,27 @@ __all__ = [
     "fetch_sf_traffic_hourly",
     "fetch_shuttle_anomalies",
     "fetch_solar_hourly",
+    "fetch_stocks_daily",
+    "fetch_sunspots_monthly",
     "fetch_support2",
+    "fetch_taylor_30_min",
+    "fetch_traffic_volume",
     "fetch_vlbw",
     "fetch_walmart_sales",
     "fetch_wikipedia_traffic",
     "fetch_wind_hourly",
+    "fetch_yahoo",
     "fetch_yeast_anomalies",
+    "fetch_yosemite_temperature",
     "find_leaks",
     "forecasting_card",
     "forecasting_loader",
+    "labelled_series_card",
+    "labelled_series_loader",
     "list_anomaly_tables",
     "list_datasets",
     "list_forecasting_datasets",
+    "list_labelled_series",
     "load_aids",
     "load_breast_cancer",
     "load_breast_cancer_anomalies",

@@ -96,7 +96,7 @@ class ForecastingCard(Card):
                 f"{self.n_series} series of {self.lengths} rows, {self.missing_share:.1%} of them missing",
             ),
             ("series", self.series),
-            ("y", str(self.target)),
+            ("y", str(self.target).removeprefix("y: ")),
             ("step", f"{step}, season of {self.season_length}"),
             ("judged on", f"{self.horizon} steps ahead from {self.n_windows} origins a series"),
             ("held back", "yes, no choice was made on it" if self.held_back else "no"),

@@ -56,6 +56,8 @@ class ForecastingDataset:
             )
         if np.isinf(self.frame[columns[2:]].to_numpy(dtype=np.float64)).any():
             raise ValueError(f"{self.card.name} holds infinite values")
+        for covariate in self.covariates:
+            card.describe(covariate)
         for name, rows in self.frame.groupby("unique_id", sort=False)["ds"]:
             if not np.array_equal(rows, regular_rows(rows.iloc[0], len(rows), self.frequency)):
                 raise ValueError(f"the rows of series {name!r} of {self.card.name} are not one step apart")

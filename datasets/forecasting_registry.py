@@ -8,14 +8,23 @@ import pandas as pd
 
 from . import forecasting_panels as panels
 from . import forecasting_panels_cards as panels_cards
+from . import forecasting_records as records
+from . import forecasting_records_cards as records_cards
 from . import forecasting_sensors as sensors
 from . import forecasting_sensors_cards as sensors_cards
+from . import forecasting_weather as weather
+from . import forecasting_weather_cards as weather_cards
 from .forecasting_cards import ForecastingCard
 from .forecasting_dataset import ForecastingDataset
 
 __all__ = ["forecasting_card", "forecasting_loader", "list_forecasting_datasets"]
 
-_SOURCES = ((sensors, sensors_cards), (panels, panels_cards))
+_SOURCES = (
+    (sensors, sensors_cards),
+    (panels, panels_cards),
+    (weather, weather_cards),
+    (records, records_cards),
+)
 
 
 def _entries() -> dict[str, tuple[ForecastingCard, Callable[..., ForecastingDataset]]]:

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .forecasting_cards import ForecastingCard
 from .forecasting_dataset import ForecastingDataset, long_frame
-from .forecasting_files import Folder, obtain
+from .forecasting_files import Folder, obtain, read_single
 from .forecasting_sensors_cards import (
     APPLIANCES_ENERGY,
     ELECTRICITY_HOURLY,
@@ -45,12 +44,6 @@ _PARKING_DAYS = 77
 _USABLE_SHARE = 0.9
 
 
-def _single(card: ForecastingCard, folder: Folder) -> ForecastingDataset:
-    """Return the one series of a file with the columns ts and y."""
-    table = pd.read_csv(obtain(card.name, folder), parse_dates=["ts"])
-    return ForecastingDataset(long_frame(pd.Index(table["ts"]), {card.name: table["y"]}), card)
-
-
 def fetch_electricity_hourly(*, folder: Folder = None) -> ForecastingDataset:
     """Return the mean hourly electricity load of 321 clients (1 series of 26304 hours, kW).
 
@@ -69,7 +62,7 @@ def fetch_electricity_hourly(*, folder: Folder = None) -> ForecastingDataset:
     DatasetUnavailableError, DatasetIntegrityError
         If the file cannot be obtained, or is not the pinned one.
     """
-    return _single(ELECTRICITY_HOURLY, folder)
+    return read_single(ELECTRICITY_HOURLY, folder)
 
 
 def fetch_sf_traffic_hourly(*, folder: Folder = None) -> ForecastingDataset:
@@ -77,7 +70,7 @@ def fetch_sf_traffic_hourly(*, folder: Folder = None) -> ForecastingDataset:
 
     The parameters and errors are those of `fetch_electricity_hourly`.
     """
-    return _single(SF_TRAFFIC_HOURLY, folder)
+    return read_single(SF_TRAFFIC_HOURLY, folder)
 
 
 def fetch_solar_hourly(*, folder: Folder = None) -> ForecastingDataset:
@@ -85,7 +78,7 @@ def fetch_solar_hourly(*, folder: Folder = None) -> ForecastingDataset:
 
     The parameters and errors are those of `fetch_electricity_hourly`.
     """
-    return _single(SOLAR_HOURLY, folder)
+    return read_single(SOLAR_HOURLY, folder)
 
 
 def fetch_wind_hourly(*, folder: Folder = None) -> ForecastingDataset:
@@ -93,7 +86,7 @@ def fetch_wind_hourly(*, folder: Folder = None) -> ForecastingDataset:
 
     The parameters and errors are those of `fetch_electricity_hourly`.
     """
-    return _single(WIND_HOURLY, folder)
+    return read_single(WIND_HOURLY, folder)
 
 
 def fetch_household_power_hourly(*, folder: Folder = None) -> ForecastingDataset:
