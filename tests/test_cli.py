@@ -103,9 +103,17 @@ def test_a_missing_extra_is_named(
 
 
 def test_datasets_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
-    from sciffusion.datasets import anomaly_card, dataset_card, list_anomaly_tables, list_datasets
+    from sciffusion.datasets import (
+        anomaly_card,
+        dataset_card,
+        list_anomaly_tables,
+        list_datasets,
+        list_forecasting_datasets,
+        list_labelled_series,
+    )
 
     names = [*list_datasets().index, *(f"{name}_anomalies" for name in list_anomaly_tables().index)]
+    names += [*list_forecasting_datasets().index, *list_labelled_series().index]
     assert status_of("datasets") == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names
     assert status_of("datasets", "gbsg2", "rossi") == 0
