@@ -219,7 +219,7 @@ def test_household_hours_are_means_of_their_minutes() -> None:
     from sciffusion.datasets.forecasting_files import obtain
 
     hours = load(SLOW).frame.pivot(index="ds", columns="unique_id", values="y")
-    minutes = pd.read_csv(obtain(SLOW, None), na_values=["?"], nrows=100_000)
+    minutes = pd.read_csv(obtain(SLOW, None), na_values=["?"], nrows=250_000)
     times = pd.to_datetime(minutes["Date"] + " " + minutes["Time"], dayfirst=True)
     means = minutes.drop(columns=["Date", "Time"]).set_index(times).resample("h").mean().iloc[:-1]
     np.testing.assert_allclose(hours[means.columns].loc[means.index], means, rtol=1e-9)
