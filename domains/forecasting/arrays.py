@@ -53,8 +53,10 @@ def panel_of_array(
     """
     panel = X if isinstance(X, Panel) else Panel.from_array(_cube(X), ids=ids, last_step=last_step)
     observed = (~np.isnan(panel.values)).any(axis=2).sum(axis=1)
+    # Of a series without any value, only `min_observed` decides.
+    lengths = np.where(observed > 0, panel.lengths, min_length)
     for found, fewest, what in (
-        (panel.lengths, min_length, "rows from the first observed one on"),
+        (lengths, min_length, "rows from the first observed one on"),
         (observed, min_observed, "rows with an observed value"),
     ):
         wrong = np.flatnonzero(found < fewest)

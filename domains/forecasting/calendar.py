@@ -28,6 +28,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import gcd
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ def grid_of_frequency(frequency: Any) -> Grid:
     """
     if frequency is None:
         return Grid("integer")
-    if isinstance(frequency, int | np.integer) and not isinstance(frequency, bool):
+    if isinstance(frequency, Integral) and not isinstance(frequency, bool | np.timedelta64):
         if frequency < 1:
             raise ValueError(f"frequency must be a positive number of steps or a name, got {frequency}")
         return Grid("integer", int(frequency))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,8 +137,7 @@ def _numbers(argument: str, values: pd.Series[Any]) -> NDArray[np.float64]:
     if not numeric:
         remedy = (
             f"encode categories as 0/1 columns, pandas.get_dummies(df, columns=[{values.name!r}], "
-            "dtype=float), "
-            "and turn texts into numbers with pandas.to_numeric"
+            "dtype=float), and turn texts into numbers with pandas.to_numeric"
         )
         raise ValueError(f"{values.name!r} of {argument} must hold numbers, got {found}; {remedy}")
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -192,8 +192,13 @@ def read_stamps(argument: str, frame: pd.DataFrame, column: str) -> Stamps:
         return Stamps(moments, None, FrameFormat(time_column=column, time_dtype=str(values.dtype)))
     if isinstance(values.dtype, pd.PeriodDtype):
         start = values.dt.start_time.to_numpy().astype("datetime64[ns]").astype(np.int64)
-        return Stamps(start, start, FrameFormat(time_column=column, period=values.dt.freq.freqstr))
+        return Stamps(start, start, FrameFormat(time_column=column, period=_period_name(values.dtype)))
     return _dates(argument, values)
+
+
+def _period_name(dtype: pd.PeriodDtype) -> str:
+    """Return the name of periods, which pandas writes differently from that of the offset."""
+    return str(dtype).removeprefix("period[").removesuffix("]")
 
 
 def _dates(argument: str, values: pd.Series[Any]) -> Stamps:
@@ -219,10 +224,14 @@ def _parsed(argument: str, values: pd.Series[Any]) -> pd.Series[Any]:
             f"({values.dtype})"
         )
     try:
-        return pd.to_datetime(values, format="ISO8601" if found == "string" else None)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            # Of offsets that differ, pandas 2 warns and pandas 3 refuses them.
+            warnings.simplefilter("error", FutureWarning)
+            parsed = pd.to_datetime(values, format="ISO8601" if found == "string" else None)
+        return pd.Series(pd.DatetimeIndex(parsed), name=values.name)
+    except (ValueError, FutureWarning) as error:
+        reason = str(error).split("\n")[0]
         raise ValueError(
-            f"{values.name!r} of {argument} holds texts that are no ISO 8601 dates ({error}); convert the "
-            "column "
-            "with pandas.to_datetime(column, format=...) and one time zone"
+            f"{values.name!r} of {argument} is no column of dates, or of ISO 8601 texts, of one time zone "
+            f"({reason}); convert it with pandas.to_datetime"
         ) from error

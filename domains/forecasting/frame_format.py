@@ -87,7 +87,7 @@ def stamp_index(steps: ArrayLike, frequency: str | None, frame_format: FrameForm
     grid = frame_format.grid(frequency)
     moments = grid.stamps(steps).reshape(-1)
     if grid.unit == "integer":
-        integers: pd.Index[Any] = pd.Index(moments.astype(frame_format.time_dtype))
+        integers: pd.Index[Any] = pd.Index(moments).astype(frame_format.time_dtype)
         return integers
     stamps = pd.DatetimeIndex(moments.astype("datetime64[ns]"))
     if frame_format.period is not None:

@@ -17,7 +17,7 @@ undeclared column           left out, with a warning
 ==========================  =============================================================================
 
 Every refusal is a ValueError or TypeError that names the series. Nothing of a series depends on other series
-but the frequency, which is that of the series with most rows where it is not given.
+but the place on the grid, which the series with most rows decides, as it does the frequency if none is given.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def panel_of_frame(
         Column of the values, or one a channel.
     frequency : str, int or pandas offset, optional
         Step of the stamps; by default inferred from the series with most rows. See `grid_of_frequency`; where
-        a name is not anchored ("W", "QS") the stamps' own anchor is taken.
+        a name is not anchored ("W", "QS") the stamps' own anchor is taken. Periods bring their own.
     past, future : str or sequence of str
         Columns of covariates that are known up to the last row only, and in advance.
     static : str or sequence of str
@@ -238,15 +238,14 @@ def _grid(key: SeriesKey, stamps: Stamps, frequency: Any) -> tuple[Grid, str]:
     mine = key.codes == longest
     moments = np.unique(stamps.moments[mine])
     wall = None if stamps.wall is None else np.unique(stamps.wall[mine])
-    if frequency is None and stamps.frame_format.period is not None:
+    if stamps.frame_format.period is not None:
         frequency = _start_frequency(stamps.frame_format.period)
     if frequency is None:
         grid = infer_grid(moments, wall)
         if grid is None:
             raise ValueError(
                 f"the stamps of {name}, the one with most rows ({len(moments)}), have no common step; "
-                "give the "
-                "frequency, such as 'D' or 'h', or bring the stamps onto a grid"
+                "give the frequency, such as 'D' or 'h', or bring the stamps onto a grid"
             )
         return grid, f"inferred from {name}"
     aligned = align_grid(frequency, moments, wall)
@@ -300,15 +299,13 @@ def _steps(argument: str, key: SeriesKey, stamps: Stamps, grid: Grid, source: st
         row = int(np.flatnonzero(off)[0])
         step = f"an integer step of {grid.stride}" if grid.name is None else repr(grid.name)
         zoned = "" if zone is None or grid.local else (
-            "; steps shorter than a day are steps of elapsed time, which local stamps hours apart do not "
-            "keep when "
-            "the clocks change: convert the stamps to UTC"
+            "; steps shorter than a day are steps of elapsed time, which stamps by the local clock do not "
+            "keep when it changes: convert the stamps to UTC"
         )  # fmt: skip
         raise ValueError(
             f"{argument} has {int(off.sum())} stamps off the common frequency {step} ({source}) in "
-            f"{key.of_rows(off)}, first {stamps.text(row)} of {key.names[key.codes[row]]!r}; all series "
-            "must have "
-            f"one frequency{zoned}"
+            f"{key.of_rows(off)}, first {stamps.text(row)} of {key.names[key.codes[row]]!r}; all series must "
+            f"have one frequency{zoned}"
         )
     return steps
 
@@ -354,16 +351,14 @@ def _check(
     if short.size:
         raise ValueError(
             f"{key.of_series(short)} {'has' if short.size == 1 else 'have'} fewer than {min_length} rows, "
-            "the "
-            f"fewest {int(panel.lengths[short].min())}; leave them out or add history"
+            f"the fewest {int(panel.lengths[short].min())}; leave them out or add history"
         )
     observed = (~np.isnan(panel.values)).any(axis=2).sum(axis=1)
     bare = np.flatnonzero(observed < min_observed)
     if bare.size:
         raise ValueError(
             f"{key.of_series(bare)} {'has' if bare.size == 1 else 'have'} fewer than {min_observed} rows "
-            "with a "
-            f"value of {names_text(panel.channel_names)}; leave them out"
+            f"with a value of {names_text(panel.channel_names)}; leave them out"
         )
 
 

@@ -1,7 +1,7 @@
 """The frequency of a series' stamps, found from its most common step.
 
 Months are looked for first (all stamps on the first day, the last day, the same day up to the 28th, or the
-first or last business day of their months), then business days (weekdays only, a weekend left out), then the
+first or last business day of their months), then business days (weekdays only, weekends left out), then the
 most common distance of neighbours. Where distances are not all multiples of the most common one, the smallest
 is tried; a common step that a few stamps do not keep is returned all the same, and the check of every stamp
 against the grid then names those.
@@ -91,12 +91,16 @@ def _month_grid(wall: Integers) -> Grid | None:
 
 
 def _business_grid(wall: Integers) -> Grid | None:
-    days = wall // DAY
-    steps = np.diff(days)
-    weekdays_only = ((days + 3) % 7 < 5).all()
-    if _mode(steps) != 1 or not weekdays_only or not (steps == 3).any():
+    """Return business days if more neighbours are equally far apart in them than in days, else None."""
+    grid = Grid("business", 1, 0, _mode(wall % DAY))
+    numbers, days = grid.steps(wall), wall // DAY
+    stride = _common_step(np.diff(numbers))
+    if stride is None or not ((days + 3) % 7 < 5).all():
         return None
-    return Grid("business", 1, 0, _mode(wall % DAY))
+    alike = (np.diff(numbers) == stride).mean()
+    if alike <= (np.diff(days) == _mode(np.diff(days))).mean():
+        return None
+    return replace(grid, stride=stride, phase=int(numbers[0] % stride))
 
 
 def _tick_grid(moments: Integers, unit: str) -> Grid | None:

@@ -40,8 +40,7 @@ def future_of_frame(futr_df: Any, panel: Panel, horizon: int) -> Panel:
         if panel.future_names and panel.ahead < horizon:
             raise ValueError(
                 f"futr_df is missing: the covariates {names_text(panel.future_names)} of the {horizon} "
-                "rows ahead "
-                "are needed for every series"
+                "rows ahead are needed for every series"
             )
         return panel
     if not panel.future_names:
@@ -58,9 +57,7 @@ def future_of_frame(futr_df: Any, panel: Panel, horizon: int) -> Panel:
     if missing.any():
         raise ValueError(
             f"{marked_text(panel.future_names, missing)} of futr_df is missing in {key.of_rows(missing)}; "
-            "what is "
-            "known in "
-            "advance must be given for every row"
+            "what is known in advance must be given for every row"
         )
     ahead = np.empty((panel.n_series, horizon, len(panel.future_names)))
     ahead[series[key.codes], place] = numbers

@@ -1,10 +1,10 @@
 """`Panel`: the series that all parts of the forecaster work on, as right-aligned arrays.
 
 All series of a panel share a frequency but may start and end anywhere. Rows count steps of the frequency: the
-last row of series i stands at the absolute step ``last_step[i]`` and row ``j`` at ``last_step[i] - (length -
-1 - j)``. Steps of dates count from 1970-01-01, so equal steps of two series are the same moment and ``step %
-season_length`` is a phase that all series share. Rows before a series began hold NaN, as does any value that
-is missing.
+last row of series i stands at the absolute step ``last_step[i]`` and row ``j`` at
+``last_step[i] - (length - 1 - j)``. Steps of dates count from 1970-01-01, so equal steps of two series are
+the same moment and ``step % season_length`` is a phase that all series share. Rows before a series began hold
+NaN, as does any value that is missing.
 """
 
 from __future__ import annotations

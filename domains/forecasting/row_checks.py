@@ -51,8 +51,7 @@ def check_lengths(key: SeriesKey, lengths: Integers) -> None:
         worst = hollow[0]
         raise ValueError(
             f"{key.of_series(hollow)} {'is' if hollow.size == 1 else 'are'} nearly all gap: {rows[worst]} "
-            "rows "
-            f"within {lengths[worst]} steps; look for wrong stamps, or give a longer frequency"
+            f"rows within {lengths[worst]} steps; look for wrong stamps, or give a longer frequency"
         )
 
 
@@ -105,8 +104,7 @@ def check_frequencies(key: SeriesKey, steps: Integers, frequency: str | None) ->
     if changing.size:
         raise ValueError(
             f"{key.of_series(changing)} {'changes' if changing.size == 1 else 'change'} to a lower "
-            "frequency than "
-            f"{name} for at least {_STRETCH} rows; {remedy}"
+            f"frequency than {name} for at least {_STRETCH} rows; {remedy}"
         )
 
 

@@ -84,8 +84,7 @@ def _of_frame(frame: pd.DataFrame, columns: list[str], key: SeriesKey) -> Floats
     if changed.any():
         raise ValueError(
             f"static covariate {marked_text(columns, changed)} changes within {key.of_rows(changed)}; "
-            "declare it "
-            "as a past or future covariate"
+            "declare it as a past or future covariate"
         )
     return values
 
