@@ -125,7 +125,8 @@ def test_types_and_covariates(name: str) -> None:
     assert list(data.frame.columns[:3]) == ["unique_id", "ds", "y"]
     assert all(isinstance(series, str) for series in data.lengths.index)
     assert (data.frame.drop(columns=["unique_id", "ds"]).dtypes == np.float64).all()
-    assert data.frame["ds"].dtype == ("int64" if data.frequency is None else "datetime64[ns]")
+    is_of_kind = pd.api.types.is_integer_dtype if data.frequency is None else pd.api.types.is_datetime64_dtype
+    assert is_of_kind(data.frame["ds"].dtype)
     assert data.frame.index.equals(pd.RangeIndex(len(data.frame)))
     assert not data.frame[list(data.future_covariates)].isna().any(axis=None)
     statics = data.frame.groupby("unique_id")[list(data.static_covariates)]
