@@ -5,7 +5,7 @@ frame               columns
 ==================  ==========================================================================================
 `forecast_frame`    id, time, [``channel``,] ``Model``, ``Model-lo-80``, ``Model-hi-80``, ``Model-q-10``, ...
 `draws_frame`       id, time, ``sample_id``, one column a channel, named as the target columns
-`values_frame`      the user's rows, with the missing targets filled
+`values_frame`      the user's own rows and columns, with missing targets filled or columns added
 ==================  ==========================================================================================
 
 A forecast of several channels has a row a channel, named in ``channel``, so that the names of the models'
@@ -126,11 +126,11 @@ def draws_frame(
 def values_frame(
     df: Any,
     panel: Panel,
-    values: ArrayLike,
+    values: ArrayLike | None = None,
     *,
     columns: Mapping[str, ArrayLike] | None = None,
 ) -> pd.DataFrame:
-    """Return the user's frame, rows, order and index kept, with its missing targets filled from `values`.
+    """Return the user's frame, rows, order and index kept, with missing targets filled and columns added.
 
     Parameters
     ----------
@@ -138,10 +138,11 @@ def values_frame(
         Frame that `panel` was made of, or some of its rows; rows for gaps have to be in it to be filled.
     panel : Panel
         Its panel.
-    values : array-like of shape (n, length[, channels])
-        A value for every row of the panel; observed targets are not replaced.
-    columns : mapping of str to array-like of the shape of `values`, optional
-        Further columns, such as bounds; with several channels their names get ``-channel`` appended.
+    values : array-like of shape (n, length[, channels]), optional
+        A value for every row of the panel; observed targets are not replaced. By default none is filled.
+    columns : mapping of str to array-like, optional
+        Further columns: of shape (n, length), such as scores, or (n, length, channels), such as bounds; with
+        several channels the names of the latter get ``-channel`` appended.
 
     Raises
     ------
@@ -155,18 +156,26 @@ def values_frame(
     if outside.any():
         raise ValueError(f"df holds rows that the panel does not, in {rows.key.of_rows(outside)}")
     result = frame.copy()
-    cube = _cube(panel, "values", values, panel.steps)[series, place]
-    for channel, column in enumerate(panel.channel_names):
-        if column in result:
-            old = result[column].to_numpy(dtype=np.float64, na_value=np.nan)
-            result[column] = np.where(np.isnan(old), cube[:, channel], old)
-        else:
-            result[column] = cube[:, channel]
+    if values is not None:
+        cube = _cube(panel, "values", values, panel.steps)[series, place]
+        for channel, column in enumerate(panel.channel_names):
+            result[column] = (
+                _filled(result[column], cube[:, channel]) if column in result else cube[:, channel]
+            )
     for name, extra in (columns or {}).items():
-        found = _cube(panel, name, extra, panel.steps)[series, place]
+        table = np.asarray(extra)
+        if table.shape == panel.values.shape[:2]:
+            result[name] = table[series, place]
+            continue
+        found = _cube(panel, name, table, panel.steps)[series, place]
         for channel, column in enumerate(panel.channel_names):
             result[name if panel.n_channels == 1 else f"{name}-{column}"] = found[:, channel]
     return result
+
+
+def _filled(old: pd.Series[Any], new: NDArray[Any]) -> NDArray[Any]:
+    numbers = old.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isnan(numbers), new, numbers)
 
 
 def _cube(panel: Panel, name: str, values: ArrayLike, steps: Integers | None) -> NDArray[Any]:

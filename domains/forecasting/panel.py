@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calendar import Grid
+from .calendar_features import calendar_features
 from .frame_format import FrameFormat
 
 __all__ = ["Panel"]
@@ -159,6 +160,18 @@ class Panel:
     def grid(self) -> Grid:
         """The numbered moments that the steps stand for."""
         return self.frame_format.grid(self.frequency)
+
+    def calendar(self, steps: Any, *, harmonics: int = 1) -> Floats:
+        """Return `calendar_features` of absolute steps of any shape, by the user's stamps and time zone."""
+        columns = self.frame_format
+        return calendar_features(
+            steps,
+            self.frequency,
+            phase=columns.phase,
+            offset=columns.offset,
+            time_zone=columns.time_zone,
+            harmonics=harmonics,
+        )
 
     @property
     def steps(self) -> Integers:

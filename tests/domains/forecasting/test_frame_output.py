@@ -154,6 +154,19 @@ def test_missing_values_are_filled_in_the_users_own_rows() -> None:
     assert frame["y"].isna().sum() == 3
 
 
+def test_scores_are_added_to_the_users_own_rows() -> None:
+    frame = _frame().assign(z=1).sample(frac=1.0, random_state=1)
+    panel = panel_of_frame(frame, target=["y", "z"])
+    scores, bounds = panel.values.sum(axis=2), panel.values * 2
+    result = values_frame(frame, panel, columns={"score": scores, "hi": bounds})
+    assert_frame_equal(result[frame.columns], frame)
+    assert result.columns.tolist() == [*frame.columns, "score", "hi-y", "hi-z"]
+    assert_array_equal(result["score"], frame["y"] + 1)
+    assert_array_equal(result["hi-y"], 2 * frame["y"])
+    with pytest.raises(ValueError, match="score must have shape"):
+        values_frame(frame, panel, columns={"score": scores[:2]})
+
+
 def test_rows_that_the_panel_does_not_hold_are_refused() -> None:
     panel = panel_of_frame(_frame())
     later = _frame(length=13)

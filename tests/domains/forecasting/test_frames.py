@@ -273,7 +273,7 @@ def test_stamps_may_be_integers_periods_dates_and_texts() -> None:
         ([True, False, True], TypeError, "must hold datetimes"),
     ],
 )
-def test_other_stamps_are_refused(stamps: list[Any], error: type[Exception], message: str) -> None:
+def test_other_stamps_are_refused(stamps: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         panel_of_frame(pd.DataFrame({"unique_id": "a", "ds": stamps, "y": 1.0}))
 

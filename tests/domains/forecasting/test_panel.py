@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
+from sciffusion.domains.forecasting.frames import panel_of_frame
 from sciffusion.domains.forecasting.panel import Panel
 
 
@@ -44,6 +46,15 @@ def test_rows_left_out_count_as_lying_ahead() -> None:
     assert part.lengths.tolist() == [4, 2]
     with pytest.raises(ValueError, match=r"rows_left_out must be in \[0, 6\)"):
         panel.until(6)
+
+
+def test_the_calendar_is_that_of_the_users_stamps() -> None:
+    stamps = pd.date_range("2024-06-01 00:30", periods=40, freq="h", tz="Asia/Tokyo")
+    panel = panel_of_frame(pd.DataFrame({"unique_id": "a", "ds": stamps, "y": 1.0}))
+    features = panel.calendar(panel.steps)
+    angle = 2 * np.pi * (stamps.hour + 0.5) / 24
+    assert_allclose(features[0, :, :2], np.stack([np.sin(angle), np.cos(angle)], axis=-1), atol=1e-12)
+    assert _panel().calendar(panel.steps).shape == (1, 40, 0)
 
 
 @pytest.mark.parametrize("choice", [1, [1], np.array([False, True]), slice(1, None)])
