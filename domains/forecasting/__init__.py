@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+from .backtest import Forecaster, backtest
+from .metrics import (
+    crps,
+    energy_score,
+    interval_coverage,
+    interval_width,
+    mase,
+    pit_values,
+    scaled_crps,
+    scaled_energy_score,
+    seasonal_naive_scale,
+    variogram_score,
+    weighted_quantile_loss,
+)
 from .panel import Panel
 
-__all__ = ["Panel"]
+__all__ = [
+    "Forecaster",
+    "Panel",
+    "backtest",
+    "crps",
+    "energy_score",
+    "interval_coverage",
+    "interval_width",
+    "mase",
+    "pit_values",
+    "scaled_crps",
+    "scaled_energy_score",
+    "seasonal_naive_scale",
+    "variogram_score",
+    "weighted_quantile_loss",
+]
