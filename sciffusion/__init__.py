@@ -11,17 +11,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sciffusion.domains.forecasting import DiffusionForecaster
+    from sciffusion.domains.forecasting.dynamics import DynamicsDiffusion
     from sciffusion.domains.survival import SDPMSurvival
     from sciffusion.estimators.anomaly import DiffusionAnomalyDetector
     from sciffusion.estimators.density import DensityDiffusion
 
     __version__: str
 
-__all__ = ["DensityDiffusion", "DiffusionAnomalyDetector", "SDPMSurvival", "__version__"]
+__all__ = [
+    "DensityDiffusion",
+    "DiffusionAnomalyDetector",
+    "DiffusionForecaster",
+    "DynamicsDiffusion",
+    "SDPMSurvival",
+    "__version__",
+]
 
 _MODULE_OF_NAME = {
     "DensityDiffusion": "sciffusion.estimators.density",
     "DiffusionAnomalyDetector": "sciffusion.estimators.anomaly",
+    "DynamicsDiffusion": "sciffusion.domains.forecasting.dynamics",
+    "DiffusionForecaster": "sciffusion.domains.forecasting",
     "SDPMSurvival": "sciffusion.domains.survival",
 }
 

@@ -1,8 +1,9 @@
-"""Probabilistic forecasting: one fitted diffusion model that forecasts, imputes, scores and answers events."""
+"""Probabilistic forecasting: one fitted diffusion model forecasts, imputes, scores and answers events."""
 
 from __future__ import annotations
 
 from .backtest import Forecaster, backtest
+from .forecaster import DiffusionForecaster
 from .metrics import (
     crps,
     energy_score,
@@ -19,6 +20,7 @@ from .metrics import (
 from .panel import Panel
 
 __all__ = [
+    "DiffusionForecaster",
     "Forecaster",
     "Panel",
     "backtest",

@@ -1,0 +1,91 @@
+"""Draws of standardised residuals: the network's probability flow, from noise correlated as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sciffusion.continuous import DPMSolverMultistep
+from sciffusion.estimators.chunking import map_chunks
+from sciffusion.sampling import State, power_grid, sample
+
+from .history import Floats
+from .window_network import PATH, WindowCondition, WindowNetwork, window_denoiser
+
+__all__ = ["FlowRun", "draw_residuals", "flow_grid"]
+
+_MAX_NOISE = 80.0  # where draws start, in standard deviations of the residuals
+_MIN_NOISE = 0.02  # of the last step before the data
+
+#: Makes a run of the flow: takes the denoiser, the grid and the starting state, returns its samples.
+FlowRun = Callable[[Any, Tensor, State, WindowCondition], Tensor]
+
+
+def flow_grid(nfe: int) -> Tensor:
+    """Return the times of a run with `nfe` evaluations."""
+    start = float(PATH.time_of_log_snr(-math.log(_MAX_NOISE)))
+    return power_grid(PATH, nfe, start=start, last_log_snr=-math.log(_MIN_NOISE))
+
+
+def plain_run(denoiser: Any, grid: Tensor, state: State, condition: WindowCondition) -> Tensor:
+    """Run the flow without guidance."""
+    return sample(denoiser, DPMSolverMultistep(2), grid, state=state, condition=condition).samples
+
+
+def draw_residuals(
+    network: WindowNetwork,
+    inputs: Floats,
+    unknown: NDArray[np.bool_],
+    noise: Tensor,
+    *,
+    nfe: int,
+    device: torch.device,
+    run: FlowRun = plain_run,
+) -> Tensor:
+    """Return draws for windows.
+
+    Parameters
+    ----------
+    network : WindowNetwork
+        Fitted.
+    inputs : ndarray of shape (windows, inputs)
+        Standardised.
+    unknown : ndarray of bool, shape (windows, tokens)
+    noise : Tensor of shape (windows, draws, tokens)
+        What the flow starts from.
+    nfe : int
+        Network evaluations.
+    device : torch.device
+        Where to compute.
+    run : callable
+        Makes the run; by default without guidance.
+
+    Returns
+    -------
+    Tensor of float32, shape (windows, draws, tokens), on the CPU
+        Of no meaning at known tokens.
+    """
+    network = network.to(device).eval()
+    n_windows, n_draws, n_tokens = noise.shape
+    grid = flow_grid(nfe)
+    denoiser = window_denoiser(network)
+
+    def draw(rows: slice) -> Tensor:
+        given = WindowCondition(
+            torch.from_numpy(inputs[rows]).float().to(device), torch.from_numpy(unknown[rows]).to(device)
+        )
+        with torch.inference_mode():
+            condition = network.encode(given, n_draws)
+        x = noise[rows].reshape(-1, n_tokens).to(device)
+        drawn = run(denoiser, grid, State(x), condition)
+        return drawn.cpu().reshape(-1, n_draws, n_tokens)
+
+    width = network.perceptron.output.weight.shape[1]
+    bytes_per_window = 4 * n_draws * network.n_members * (3 * width + 5 * n_tokens)
+    return torch.cat(map_chunks(draw, n_windows, bytes_per_window))
