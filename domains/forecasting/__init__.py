@@ -1,4 +1,4 @@
-"""Probabilistic forecasting: one fitted diffusion model forecasts, imputes, scores and answers events."""
+"""Probabilistic forecasting: one diffusion model forecasts, imputes, scores and answers events."""
 
 from __future__ import annotations
 
