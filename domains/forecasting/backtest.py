@@ -64,9 +64,9 @@ def backtest(
     n_samples: int = 200,
     levels: Sequence[float] = (80, 95),
     target: str | Sequence[str] = "y",
-    future_columns: Sequence[str] = (),
-    id_column: str = "unique_id",
-    time_column: str = "ds",
+    future_covariates: Sequence[str] = (),
+    id_col: str = "unique_id",
+    time_col: str = "ds",
     return_draws: bool = False,
     progress: Progress | None = None,
 ) -> pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]:
@@ -78,7 +78,7 @@ def backtest(
         Unfitted or fitted; it is copied and not changed.
     data : pandas.DataFrame
         Long frame, one row a series and time without gaps, NaN where a target is missing. Covariates are
-        passed on; those after a cutoff only if they stand in `future_columns`.
+        passed on; those after a cutoff only if they stand in `future_covariates`.
     horizon : int
         Rows ahead that are forecast and scored, >= 1.
     n_windows : int
@@ -95,9 +95,9 @@ def backtest(
         Nominal coverages in per cent of the intervals that are scored.
     target : str or sequence of str
         Target columns; several are scored as one joint forecast.
-    future_columns : sequence of str
+    future_covariates : sequence of str
         Covariates known in advance, passed to `sample` as ``futr_df``.
-    id_column, time_column : str
+    id_col, time_col : str
         Names of the other columns.
     return_draws : bool
         Return the draws as well.
@@ -125,7 +125,7 @@ def backtest(
     _check_counts(horizon=horizon, n_windows=n_windows, step=stride, season_length=season_length)
     if n_samples < 2:
         raise ValueError(f"n_samples must be >= 2, got {n_samples}")
-    plan = WindowPlan(horizon, n_windows, stride, id_column, time_column, targets, tuple(future_columns))
+    plan = WindowPlan(horizon, n_windows, stride, id_col, time_col, targets, tuple(future_covariates))
     frame = ordered_frame(data, plan)
     runner = _Runner(_copy(forecaster), refit)
     scores, draws = [], []
@@ -137,8 +137,8 @@ def backtest(
         paths = draws_of_frame(found, window.ahead, plan, n_samples)
         scores.append(_scores(window, paths, plan, season_length, levels).assign(window=number))
         if return_draws:
-            cutoffs = window.history.groupby(id_column, sort=False)[time_column].last()
-            draws.append(found.assign(window=number, cutoff=found[id_column].map(cutoffs)))
+            cutoffs = window.history.groupby(id_col, sort=False)[time_col].last()
+            draws.append(found.assign(window=number, cutoff=found[id_col].map(cutoffs)))
     report(n_windows, n_windows, "done")
     table = pd.concat(scores, ignore_index=True)
     table.insert(1, "window", table.pop("window"))
@@ -166,7 +166,7 @@ class _Runner:
         """Return the draws from a cutoff."""
         further: dict[str, pd.DataFrame] = {}
         if plan.future:
-            further["futr_df"] = window.ahead[[plan.id_column, plan.time_column, *plan.future]]
+            further["futr_df"] = window.ahead[[plan.id_col, plan.time_col, *plan.future]]
         if self.refit == "each" or not self.fitted:
             self.forecaster = _copy(self.forecaster)
             self.forecaster.fit(window.history)
@@ -196,7 +196,7 @@ def _check_counts(**counts: int) -> None:
 
 def _scales(history: pd.DataFrame, plan: WindowPlan, season_length: int) -> Floats:
     """Return the seasonal naive error of each series and target, shape (n, channels)."""
-    groups = history.groupby(plan.id_column, sort=False)
+    groups = history.groupby(plan.id_col, sort=False)
     return np.array(
         [
             [
@@ -212,15 +212,15 @@ def _scores(
     window: Window, draws: Floats, plan: WindowPlan, season_length: int, levels: Sequence[float]
 ) -> pd.DataFrame:
     """Return the scores of one window, a row a series."""
-    groups = window.history.groupby(plan.id_column, sort=False)
+    groups = window.history.groupby(plan.id_col, sort=False)
     y = window.ahead[list(plan.target)].to_numpy(dtype=np.float64).reshape(draws.shape[0], *draws.shape[2:])
     scales = _scales(window.history, plan, season_length)
     unit, scaled = y / scales[:, None], draws / scales[:, None, None]
     ones = np.ones(len(y))
     deciles = metrics.draw_quantiles(scaled, metrics.DECILES)
     columns: dict[str, Any] = {
-        plan.id_column: window.history[plan.id_column].drop_duplicates().to_numpy(),
-        "cutoff": groups[plan.time_column].last().to_numpy(),
+        plan.id_col: window.history[plan.id_col].drop_duplicates().to_numpy(),
+        "cutoff": groups[plan.time_col].last().to_numpy(),
         "n_observed": np.count_nonzero(~np.isnan(y), axis=(1, 2)),
         "scale": scales.mean(axis=1),
         "crps": metrics.mean_over_event(metrics.crps(y, draws)),

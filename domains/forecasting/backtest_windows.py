@@ -20,8 +20,8 @@ class WindowPlan:
     horizon: int
     n_windows: int
     step: int
-    id_column: str
-    time_column: str
+    id_col: str
+    time_col: str
     target: tuple[str, ...]
     future: tuple[str, ...]
 
@@ -42,16 +42,14 @@ class Window:
 def ordered_frame(data: pd.DataFrame, plan: WindowPlan) -> pd.DataFrame:
     """Return the rows in order of series and time, every series long enough."""
     missing = [
-        name
-        for name in (plan.id_column, plan.time_column, *plan.target, *plan.future)
-        if name not in data.columns
+        name for name in (plan.id_col, plan.time_col, *plan.target, *plan.future) if name not in data.columns
     ]
     if missing:
         raise ValueError(f"data has no column {missing[0]!r}, only {list(map(str, data.columns))}")
-    place = pd.factorize(data[plan.id_column])[0]
-    frame = data.assign(_place=place).sort_values(["_place", plan.time_column], kind="stable")
+    place = pd.factorize(data[plan.id_col])[0]
+    frame = data.assign(_place=place).sort_values(["_place", plan.time_col], kind="stable")
     frame = frame.drop(columns="_place").reset_index(drop=True)
-    lengths = frame.groupby(plan.id_column, sort=False).size()
+    lengths = frame.groupby(plan.id_col, sort=False).size()
     needed = plan.rows_left_out(0) + 1
     short = lengths[lengths < needed]
     if len(short):
@@ -65,7 +63,7 @@ def ordered_frame(data: pd.DataFrame, plan: WindowPlan) -> pd.DataFrame:
 
 def cut_window(frame: pd.DataFrame, plan: WindowPlan, number: int) -> Window:
     """Return history, rows since the last cutoff and rows ahead of one window."""
-    groups = frame.groupby(plan.id_column, sort=False)
+    groups = frame.groupby(plan.id_col, sort=False)
     from_end = groups.cumcount(ascending=False).to_numpy()  # 0 for the last row of a series
     left_out = plan.rows_left_out(number)
     seen = from_end >= left_out
@@ -77,17 +75,17 @@ def cut_window(frame: pd.DataFrame, plan: WindowPlan, number: int) -> Window:
 
 def draws_of_frame(found: pd.DataFrame, ahead: pd.DataFrame, plan: WindowPlan, n_samples: int) -> Floats:
     """Return draws of shape (n, n_samples, horizon, channels) in the order of the rows ahead."""
-    names = ahead[plan.id_column].drop_duplicates()
-    place = found[plan.id_column].map(pd.Series(range(len(names)), index=names))
-    ordered = found.assign(_place=place).sort_values(["_place", "sample_id", plan.time_column])
+    names = ahead[plan.id_col].drop_duplicates()
+    place = found[plan.id_col].map(pd.Series(range(len(names)), index=names))
+    ordered = found.assign(_place=place).sort_values(["_place", "sample_id", plan.time_col])
     shape = (len(names), n_samples, plan.horizon)
     if len(ordered) != np.prod(shape) or ordered["_place"].isna().any():
         raise ValueError(
-            f"the forecaster gave {len(ordered)} rows of {ordered[plan.id_column].nunique()} series, "
+            f"the forecaster gave {len(ordered)} rows of {ordered[plan.id_col].nunique()} series, "
             f"expected {shape[0]} series x {shape[1]} draws x {shape[2]} rows"
         )
-    times = ordered[plan.time_column].to_numpy().reshape(shape)
-    wanted = ahead[plan.time_column].to_numpy().reshape(shape[0], 1, shape[2])
+    times = ordered[plan.time_col].to_numpy().reshape(shape)
+    wanted = ahead[plan.time_col].to_numpy().reshape(shape[0], 1, shape[2])
     wrong = (times != wanted).any(axis=(1, 2))
     if wrong.any():
         raise ValueError(

@@ -210,7 +210,7 @@ def test_covariates_known_in_advance_are_passed_for_exactly_the_rows_ahead() -> 
     log: list[Any] = []
     forecaster = Prompted(log=log)
     forecaster.__sklearn_clone__ = lambda: _same_log(forecaster)  # type: ignore[method-assign]
-    backtest(forecaster, series((40,)), 4, 1, future_columns=["known"])
+    backtest(forecaster, series((40,)), 4, 1, future_covariates=["known"])
     assert log == [("fit", 36, 35), ("ahead", 4, 39)]
 
 
