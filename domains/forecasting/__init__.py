@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .backtest import Forecaster, backtest
 from .forecaster import DiffusionForecaster
+from .frames import GapWarning, panel_of_frame
 from .metrics import (
     crps,
     energy_score,
@@ -22,6 +23,7 @@ from .panel import Panel
 __all__ = [
     "DiffusionForecaster",
     "Forecaster",
+    "GapWarning",
     "Panel",
     "backtest",
     "crps",
@@ -29,6 +31,7 @@ __all__ = [
     "interval_coverage",
     "interval_width",
     "mase",
+    "panel_of_frame",
     "pit_values",
     "scaled_crps",
     "scaled_energy_score",

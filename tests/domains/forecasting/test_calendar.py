@@ -17,7 +17,22 @@ from sciffusion.domains.forecasting.calendar_features import calendar_feature_na
 from sciffusion.domains.forecasting.frame_format import FrameFormat, stamp_index
 from sciffusion.domains.forecasting.frequency_inference import infer_grid
 
-_TICKS = ["h", "30min", "10min", "min", "s", "500ms", "7h", "D", "2D", "W-SUN", "W-MON", "W-WED", "2W-FRI"]
+_TICKS = [
+    "h",
+    "30min",
+    "10min",
+    "min",
+    "s",
+    "500ms",
+    "20us",
+    "7h",
+    "D",
+    "2D",
+    "W-SUN",
+    "W-MON",
+    "W-WED",
+    "2W-FRI",
+]
 _DATES = [
     "B",
     "2B",

@@ -198,6 +198,29 @@ def test_half_of_the_rows_at_random_are_no_mixed_frequency() -> None:
     assert_array_equal(np.isfinite(panel.values[..., 0]).sum(axis=1), kept.sum(axis=1))
 
 
+def test_a_lower_frequency_shows_from_four_rows_on() -> None:
+    frame = long_frame({"a": 30, "b": 7})
+    sparse = frame[(frame["unique_id"] == "a") | (frame["ds"].dt.day % 2 == 1)]
+    with pytest.raises(ValueError, match="all stamps of 'b' are multiples of 2 steps apart"):
+        panel_of_frame(sparse, gaps="fill")
+    assert panel_of_frame(sparse.iloc[:-1], gaps="fill").lengths.tolist() == [30, 5]
+
+
+@pytest.mark.parametrize("frequency", [None, "MS"])
+def test_months_may_be_stamped_on_any_day_up_to_the_28th(frequency: str | None) -> None:
+    frame = long_frame({"a": 20}, "MS").assign(ds=lambda part: part["ds"] + pd.Timedelta("27D"))
+    panel = panel_of_frame(frame, frequency=frequency)
+    assert panel.frequency == "MS"
+    assert panel.lengths.tolist() == [20]
+    assert (
+        panel.grid.stamps(panel.steps)[0].astype("datetime64[ns]").tolist()
+        == frame["ds"].astype(int).tolist()
+    )
+    late = frame.iloc[2:9].assign(ds=frame["ds"][2:9] + pd.Timedelta("1D"))
+    with pytest.raises(ValueError, match="series 'a'"):
+        panel_of_frame(late, frequency=frequency)
+
+
 def test_a_wrong_year_is_refused_before_it_fills_the_memory() -> None:
     frame = long_frame({"a": 50, "b": 50}, "h")
     frame.loc[99, "ds"] = pd.Timestamp("2204-01-03 01:00")
