@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
@@ -33,14 +34,22 @@ from reporting import RowFile, markdown_table, run_header, write_markdown, write
 
 __all__ = ["main"]
 
+PEER_PACKAGES = ("statsforecast", "gluonts")
 QUICK_SETS = ("solar_hourly", "walmart_sales", "m4_monthly")
 SCORE_NAMES = {
-    "scrps": "Scaled CRPS",
-    "mase": "MASE of the median",
-    "energy": "Energy score of the path, scaled",
-    "variogram": "Variogram score of the path, scaled",
-    "wql": "Weighted quantile loss (pooled)",
+    "scrps": "Scaled CRPS, mean over series and windows",
+    "mase": "MASE of the median, mean over series and windows",
+    "energy": "Scaled energy score of the path, mean over series and windows",
+    "variogram": "Scaled variogram score of the path, mean over series and windows",
+    "wql": "Weighted quantile loss, pooled over series and windows",
 }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -71,10 +80,7 @@ def _in_order(rows: pd.DataFrame, options: argparse.Namespace) -> pd.DataFrame:
 def _sections(rows: pd.DataFrame, folder: Path, reduced: bool) -> list[tuple[str, str]]:
     words = f"At most {HISTORY} rows before the first origin; {N_DRAWS} draws from each origin."
     tables = [("summary", "Mean ranks, calibration and cost", summary_table(rows))]
-    tables += [
-        (score, f"{name}, mean over series and windows", per_set(rows, score))
-        for score, name in SCORE_NAMES.items()
-    ]
+    tables += [(score, heading, per_set(rows, score)) for score, heading in SCORE_NAMES.items()]
     tables.append(("coverage", "Coverage of 80 / 95 % intervals, percent of targets", coverage_table(rows)))
     if OUR_DEFAULT in set(rows["model"]) and rows["model"].nunique() > 1:
         tables.append(("wins", "Sets on which our default is better", wins_table(rows)))
@@ -111,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bars = comparison_bars(rows, options.reduced, list(MODELS))
     sections = [*_sections(rows, options.out, options.reduced), ("Bars", bars_text(bars))]
     header = run_header(options.reduced, None if arguments is None else ["forecast_compare.py", *arguments])
+    header["versions"] += "".join(f", {name} {_version(name)}" for name in PEER_PACKAGES)
     write_markdown(options.out / "report.md", "Forecasters side by side", header, sections)
     return check_exit_code(bars) if options.check else 0
 

@@ -69,10 +69,10 @@ def _draw_coverage(panel: Axes, rows: pd.DataFrame) -> None:
     for level, marker in ((80, "o"), (95, "s")):
         share = 100 * pooled_coverage(rows, level)[names]
         panel.axvspan(level - 3, level + 3, color="#dfe6e0", zorder=0)
-        panel.scatter(share, heights, marker=marker, c=[_colour(name) for name in names], label=f"{level} %")
+        panel.scatter(share, heights, marker=marker, c=[_colour(name) for name in names])
     panel.set_yticks(heights, names)
     panel.set_xlabel("targets inside, pooled (band: 3 points)")
-    panel.set_title("Coverage of 80 (dots) and 95 % intervals (squares)")
+    panel.set_title("Coverage of 80 % (dots), 95 % (squares)")
 
 
 def draw_comparison(rows: pd.DataFrame, folder: Path, reduced: bool) -> list[str]:

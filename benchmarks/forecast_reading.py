@@ -24,9 +24,10 @@ def _places(rows: pd.DataFrame) -> str:
 
 
 def _best_per_set(rows: pd.DataFrame) -> str:
-    counts = per_set(rows, "scrps").idxmin(axis=1).value_counts()
+    counts = per_set(rows, "scrps").dropna(how="all").idxmin(axis=1).value_counts()
     words = ", ".join(f"{name} on {count}" for name, count in counts.items())
-    return f"Best sCRPS: {words}. No model is best everywhere; on a single set the order may be chance."
+    several = "No model is best everywhere; on" if len(counts) > 1 else "On"
+    return f"Best sCRPS: {words}. {several} a single set the order may be chance."
 
 
 def _distance(rows: pd.DataFrame) -> str:
@@ -73,13 +74,13 @@ def _limits(rows: pd.DataFrame) -> str:
     kinds = marked(rows)
     marginal = ", ".join(kinds.index[kinds == "marginals"])
     words = (
-        "The sets are few and mostly hourly; each series has three to seven test windows, next to each other "
-        "in time, so small differences on one set mean little."
+        "A set's test windows are few and next to each other in time, and its series alike, so a small "
+        "difference on one set means little."
     )
     if marginal:
         words += (
-            f" {marginal} give marginals only: their energy and variogram scores are those of independent "
-            "steps and say how much paths matter, not how good those models' own paths would be."
+            f" Marginals only: {marginal}. These energy and variogram scores are those of independent steps "
+            "and say how much paths matter, not how good a model's own paths would be."
         )
     return words
 

@@ -89,7 +89,7 @@ def summary_table(rows: pd.DataFrame) -> pd.DataFrame:
 def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Give coverage of 80 and 95 % intervals, in percent, one line a set and one column a model."""
     parts = [(100 * per_set(rows, f"coverage{level}")).map("{:.0f}".format) for level in (80, 95)]
-    return parts[0] + " / " + parts[1]
+    return (parts[0] + " / " + parts[1]).replace("nan / nan", "-")
 
 
 def relative_to_best_peer(rows: pd.DataFrame) -> pd.DataFrame:

@@ -270,7 +270,7 @@ def test_tables_and_reading_name_what_matters() -> None:
     assert table.loc["MSTL", "draws"] == "marginals"
     assert table.loc[NETWORK_OFF, "sCRPS over RidgeResid"] == pytest.approx(0.9)
     words = reading(change(rows, "DeepAR", 1, error="boom"))
-    for part in ("AutoETS, MSTL give marginals", "DeepAR on set 0", "1.60 (set 0)", "scrps 0.889 times"):
+    for part in ("Marginals only: AutoETS, MSTL.", "DeepAR on set 0", "1.60 (set 0)", "scrps 0.889 times"):
         assert part in words
 
 
