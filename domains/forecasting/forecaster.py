@@ -22,6 +22,7 @@ from sciffusion.estimators.validation import check_boolean, check_integer, check
 from .arrays import panel_of_array, read_targets
 from .base_forecast import BaseSettings
 from .calendar import default_season_length
+from .event_methods import EventMethods
 from .fitting import fit_model, season_lengths_of
 from .frame_output import draws_frame, forecast_frame
 from .frames import panel_of_frame
@@ -47,7 +48,7 @@ class _Request(NamedTuple):
     framed: bool
 
 
-class DiffusionForecaster(DiffusionEstimator):
+class DiffusionForecaster(EventMethods, DiffusionEstimator):
     r"""Probabilistic forecasts of many series by diffusion of what a strong linear base leaves.
 
     A stack of cheap forecasts (ridge, seasonal means, levels) gives the location of every step ahead, a
@@ -308,10 +309,12 @@ class DiffusionForecaster(DiffusionEstimator):
         h: int | None = None,
         df: Any = None,
         futr_df: Any = None,
+        condition: Any = None,
+        return_weights: bool = True,
         nfe: int | None = None,
         random_state: Any = None,
     ) -> Any:
-        """Draw joint paths.
+        """Draw joint paths, or those in which events hold.
 
         Parameters
         ----------
@@ -321,6 +324,11 @@ class DiffusionForecaster(DiffusionEstimator):
             Paths a series, in place of the constructor's.
         h, df, futr_df, nfe, random_state
             As in `predict`.
+        condition : tuple or list of tuples, optional
+            Events as for `event_probability`, and ``(function, "==", value, noise)``; all are to hold.
+        return_weights : bool, default True
+            With a condition, add a column ``weight`` (sums to 1 in each series; for arrays return a
+            `ConditionalPaths`); otherwise choose paths by their weights from eight times as many.
 
         Returns
         -------
@@ -328,6 +336,15 @@ class DiffusionForecaster(DiffusionEstimator):
             Columns ``unique_id, ds, sample_id, y``; for arrays the shape is (n, n_samples, h[, channels]).
         """
         request = self._request(X, h, df, futr_df)
+        if condition is not None:
+            return self._conditional_sample(
+                request,
+                condition,
+                n_samples,
+                nfe,
+                random_state,
+                check_boolean("return_weights", return_weights),
+            )
         draws = self._draws(request, n_samples, nfe, random_state)
         return draws_frame(request.panel, draws) if request.framed else _squeezed(draws)
 

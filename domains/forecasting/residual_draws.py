@@ -18,7 +18,7 @@ from sciffusion.sampling import State, angle_grid, sample
 from .history import Floats
 from .window_network import PATH, WindowCondition, WindowNetwork, window_denoiser
 
-__all__ = ["FlowRun", "draw_residuals", "flow_grid"]
+__all__ = ["FlowRun", "draw_residuals", "flow_grid", "plain_run"]
 
 _MIN_NOISE = 0.02  # of the last step before the data
 
@@ -35,9 +35,13 @@ def flow_grid(nfe: int) -> Tensor:
     return angle_grid(PATH, max(nfe // 2, 1), last_log_snr=-math.log(_MIN_NOISE))
 
 
-def plain_run(denoiser: Any, grid: Tensor, state: State, condition: WindowCondition) -> Tensor:
-    """Run the flow without guidance."""
-    return sample(denoiser, Heun(), grid, state=state, condition=condition).samples
+def plain_run(
+    denoiser: Any, grid: Tensor, state: State, condition: WindowCondition, *, inference_mode: bool = True
+) -> Tensor:
+    """Run the flow without guidance; gradients can be taken through it out of inference mode."""
+    return sample(
+        denoiser, Heun(), grid, state=state, condition=condition, inference_mode=inference_mode
+    ).samples
 
 
 def draw_residuals(
