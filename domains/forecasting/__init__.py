@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .backtest import Forecaster, backtest
 from .forecaster import DiffusionForecaster
 from .frames import GapWarning, panel_of_frame
@@ -19,6 +21,9 @@ from .metrics import (
     weighted_quantile_loss,
 )
 from .panel import Panel
+
+if TYPE_CHECKING:
+    from .sktime_adapter import SktimeDiffusionForecaster as SktimeDiffusionForecaster
 
 __all__ = [
     "DiffusionForecaster",
@@ -39,3 +44,12 @@ __all__ = [
     "variogram_score",
     "weighted_quantile_loss",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load what needs an extra when it is first asked for (PEP 562); `__all__` names what needs none."""
+    if name != "SktimeDiffusionForecaster":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .sktime_adapter import SktimeDiffusionForecaster
+
+    return SktimeDiffusionForecaster
