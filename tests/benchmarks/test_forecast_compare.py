@@ -14,6 +14,7 @@ import pytest
 from forecast_data import RollingSet, rolling_set
 from forecast_lineup import MODELS, NETWORK_OFF, OUR_DEFAULT, PEERS
 from forecast_models import draw_levels, paths_from_marginals, read_quantiles
+from forecast_neural_peers import DeepAutoregression, period_frequency
 from forecast_ours import paths_of_frame
 from forecast_quantile_network import QuantileNetwork
 from forecast_reading import reading
@@ -129,7 +130,7 @@ def test_ridge_finds_a_linear_rule_and_its_residuals_cover() -> None:
 
 def test_quantile_network_learns_the_pattern_and_is_reproducible() -> None:
     history = small_set().history(0)
-    first, again = (QuantileNetwork(max_steps=100).fit(history).quantiles(history, DECILES) for _ in range(2))
+    first, again = (QuantileNetwork(max_steps=80).fit(history).quantiles(history, DECILES) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     naive = cheap.SeasonalNaive().fit(history).quantiles(history, DECILES)
     rows = np.arange(186, 186 + HORIZON)
@@ -281,7 +282,8 @@ def test_the_line_up_has_every_baseline_asked_for() -> None:
 
 @pytest.fixture
 def made_up_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every name load a made-up set."""
+    """Let every name load a made-up set, and leave out the warm-up."""
+    monkeypatch.setattr(forecast_protocol, "_warmed", set(MODELS))
     monkeypatch.setattr(forecast_protocol, "load", lambda name: small_set(seed=len(name)))
 
 
@@ -289,12 +291,12 @@ def made_up_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_command_writes_tables_and_a_report_that_says_reduced_and_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--datasets", "parking", "wind_hourly", "--out", str(tmp_path), "--models"]
+    command = ["--datasets", "parking", "--out", str(tmp_path), "--models"]
     assert forecast_compare.main([*command, "SeasonalNaive", "SeasonClim"]) == 0
     first = pd.read_csv(tmp_path / "rows.csv")
     capsys.readouterr()
     assert forecast_compare.main([*command, "SeasonalNaive", "SeasonClim", "RidgeResid", "--resume"]) == 0
-    assert "[2/2]" in capsys.readouterr().out
+    assert "[1/1]" in capsys.readouterr().out
     rows = pd.read_csv(tmp_path / "rows.csv")
     kept = rows.query("model != 'RidgeResid'").reset_index(drop=True)
     pd.testing.assert_frame_equal(kept[first.columns], first)
@@ -302,12 +304,12 @@ def test_command_writes_tables_and_a_report_that_says_reduced_and_resumes(
     means = rows.groupby("model")["scrps"].mean()
     assert means["RidgeResid"] < means["SeasonalNaive"]
     report = (tmp_path / "report.md").read_text()
-    for part in ("REDUCED", "not checked: best mean rank on sCRPS", "Mean rank on sCRPS over 2 sets"):
+    for part in ("REDUCED", "not checked: best mean rank on sCRPS", "Mean rank on sCRPS over 1 sets"):
         assert part in report
     assert str(tmp_path) not in report
     written = {path.name for path in tmp_path.iterdir()}
     assert {"summary.csv", "scrps.csv", "coverage.csv", "seconds.csv", "forecast_compare.png"} <= written
-    assert len(list((tmp_path / "windows").iterdir())) == 6
+    assert len(list((tmp_path / "windows").iterdir())) == 3
 
 
 @pytest.mark.usefixtures("made_up_sets")
@@ -334,6 +336,18 @@ def test_statistical_peers_give_their_own_intervals() -> None:
     found = statistical.AutoTheta().fit(history).quantiles(history, np.array([0.1, 0.5, 0.975]))
     own = AutoTheta(season_length=SEASON).forecast(y=history.values[0], h=HORIZON, level=[80, 95])
     np.testing.assert_allclose(found[0], [own["lo-80"], own["mean"], own["hi-95"]], rtol=1e-6)
+
+
+def test_deepar_holds_out_the_ends_and_finds_the_frequency() -> None:
+    history = small_set().history(0)
+    train, held_out = DeepAutoregression()._parts(history)
+    assert [len(entry["target"]) for entry in train] == [186 - 3 * HORIZON] * 3  # 15 % of 186 - 49 rows
+    assert [len(entry["target"]) for entry in held_out[:3]] == [186, 179, 172]
+    assert train[0]["start"] == pd.Period("2024-01-01", freq="D")
+    months = pd.date_range("2000-01-01", periods=60, freq="MS").to_numpy()
+    weeks = pd.date_range("2000-01-07", periods=60, freq="W-FRI").to_numpy()
+    found = [period_frequency(times) for times in (months, weeks, np.arange(60))]
+    assert found == ["M", "W-FRI", "h"]
 
 
 def test_unknown_set_is_refused(tmp_path: Path) -> None:
