@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .exogenous import CovariateScale, Exogenous
 from .history import Floats, History, Integers, Windows, gather
 from .members import cheap_forecasts, season_name, season_periods
+from .own_stack import OwnStack
 from .panel import Panel
 from .ridge import DirectRidge, Standardised, out_of_fold, standardise
 from .spread import Spread, error_signals
@@ -83,6 +84,11 @@ class Series:
     def n_rows(self) -> int:
         """Series times channels."""
         return self.history.n_rows
+
+    def row_names(self) -> tuple[str, ...]:
+        """Return a name for every row: its series' id and channel."""
+        channels = self.panel.channel_names
+        return tuple(f"{name!r} {channel}" for name in self.panel.ids for channel in channels)
 
     def last_windows(self) -> Windows:
         """Return the windows at the ends of all rows."""
@@ -154,6 +160,8 @@ class BaseForecaster:
     ridge : DirectRidge
     stack : Stack
     spread : Spread
+    own : OwnStack or None
+        Weights of the training series, where these differ.
     """
 
     settings: BaseSettings
@@ -161,6 +169,7 @@ class BaseForecaster:
     ridge: DirectRidge
     stack: Stack
     spread: Spread
+    own: OwnStack | None = None
 
     @classmethod
     def fit(
@@ -188,12 +197,15 @@ class BaseForecaster:
         forecasts["ridge"] = context.location + context.scale * unseen
         members, median = members_array(forecasts, tuple(forecasts))
         stack = Stack.fit(tuple(forecasts), members, median, targets, units)
-        location = stack.combine(members, median)
+        own = OwnStack.fit(
+            stack, series.row_names(), windows.row, windows.origin, members, median, targets, units
+        )
+        location = _located(stack, own, series, windows, members, median)
         signals = error_signals(series.history, windows, settings.horizon, settings.periods)
         signals |= _forecast_signals(members, location)
         spread = Spread.fit(signals, targets - location, units)
         scale = spread.combine(signals, units)
-        base = cls(settings, covariates, ridge, stack, spread)
+        base = cls(settings, covariates, ridge, stack, spread, own)
         forecast = BaseForecast(location, scale, base._departures(members, location, scale))
         return base, TrainingBase(windows, forecast, (targets - location) / scale)
 
@@ -208,7 +220,7 @@ class BaseForecaster:
         forecasts = cheap_forecasts(series.history, windows, settings.horizon, settings.periods)
         forecasts["ridge"] = context.location + context.scale * self.ridge.predict(inputs)
         members, median = members_array(forecasts, self.stack.names)
-        location = self.stack.combine(members, median)
+        location = _located(self.stack, self.own, series, windows, members, median)
         signals = error_signals(series.history, windows, settings.horizon, settings.periods)
         signals |= _forecast_signals(members, location)
         scale = self.spread.combine(signals, series.units[windows.row][:, None])
@@ -222,10 +234,14 @@ class BaseForecaster:
         complete = np.isfinite(standard).all(axis=1)
         return replace(self, ridge=self.ridge.updated(inputs[complete], standard[complete]))
 
-    def _departures(self, members: Floats, location: Floats, scale: Floats) -> Floats:
+    @property
+    def shown_members(self) -> list[str]:
+        """Members whose departures from the location a forecast shows."""
         shown = [name for name in _SHOWN_MEMBERS if name in self.stack.names]
-        shown += [f"{season_name(place)}, many" for place in range(len(self.settings.periods))]
-        places = [self.stack.names.index(name) for name in shown]
+        return shown + [f"{season_name(place)}, many" for place in range(len(self.settings.periods))]
+
+    def _departures(self, members: Floats, location: Floats, scale: Floats) -> Floats:
+        places = [self.stack.names.index(name) for name in self.shown_members]
         apart = (members[places] - location) / scale
         return np.clip(np.moveaxis(apart, 0, 1), -5.0, 5.0)
 
@@ -270,6 +286,17 @@ def _ridge_inputs(series: Series, windows: Windows, settings: BaseSettings) -> t
     context = standardise(np.nan_to_num(series.history.context(windows, settings.context_length)))
     extra = series.exogenous.inputs(windows, settings.horizon)
     return np.concatenate([context.values, extra, np.ones((len(windows), 1))], axis=1), context
+
+
+def _located(
+    stack: Stack, own: OwnStack | None, series: Series, windows: Windows, members: Floats, median: Floats
+) -> Floats:
+    if own is None:
+        return stack.combine(members, median)
+    rows, place = np.unique(windows.row, return_inverse=True)
+    names = series.row_names()
+    weights = own.weights_of([names[row] for row in rows], stack)
+    return stack.combine(members, median, weights[place])
 
 
 def _forecast_signals(members: Floats, location: Floats) -> dict[str, Floats]:

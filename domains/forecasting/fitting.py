@@ -12,6 +12,7 @@ import torch
 from sciffusion.training import TrainingHistory
 
 from .base_forecast import BaseForecaster, BaseSettings, TrainingBase
+from .gap_tokens import fit_gap_base, gap_training_tokens
 from .model import ForecastModel, channel_residuals
 from .panel import Panel
 from .residual_law import ResidualLaw
@@ -56,13 +57,24 @@ def fit_model(
     unit = replace(training, residuals=training.residuals / law.std)
     series = base.series(panel)
     tokens = forecast_tokens(series, settings, unit.windows, unit.forecast, unit.residuals)
+    # A stream of its own: what the gaps draw must not move the starting weights.
+    gap_stream = np.random.default_rng(generator.initial_seed())
+    gaps, rows, copies = fit_gap_base(series, settings, gap_stream)
+    if network is not None and network.gap_share > 0.0:
+        count = round(len(tokens) * network.gap_share / (1.0 - network.gap_share))
+        tokens = tokens.joined(
+            gap_training_tokens(
+                series, settings, gaps, rows, copies, unit.windows, count,
+                unit.forecast.departures.shape[1], gap_stream,
+            )
+        )  # fmt: skip
     input_scale = InputScale.learn(tokens.inputs)
-    model = ForecastModel(base, law, input_scale, None, lower_bound)
+    model = ForecastModel(base, law, input_scale, None, lower_bound, gaps)
     if network is None:
         return model, unit, None
     fitted, history = train_window_network(
         network, tokens, input_scale.apply(tokens.inputs), law, generator, train,
-        n_context=token_count(settings),
+        n_context=token_count(settings), gap_persistence=gaps.phi,
     )  # fmt: skip
     return replace(model, network=fitted.eval()), unit, history
 

@@ -27,6 +27,7 @@ from .fitting import fit_model, season_lengths_of
 from .frame_output import draws_frame, forecast_frame
 from .frames import panel_of_frame
 from .future_frames import future_of_frame
+from .imputation_methods import ImputationMethods
 from .metrics import crps
 from .panel import Panel
 from .residual_training import NetworkSettings
@@ -48,7 +49,7 @@ class _Request(NamedTuple):
     framed: bool
 
 
-class DiffusionForecaster(EventMethods, DiffusionEstimator):
+class DiffusionForecaster(EventMethods, ImputationMethods, DiffusionEstimator):
     r"""Probabilistic forecasts of many series by diffusion of what a strong linear base leaves.
 
     A stack of cheap forecasts (ridge, seasonal means, levels) gives the location of every step ahead, a
@@ -87,6 +88,8 @@ class DiffusionForecaster(EventMethods, DiffusionEstimator):
         Of the training; `patience` counts evaluations, 25 steps apart, without a better held-out loss.
     rolling_share : float in [0, 1], default 0.15
         Share of the training windows whose later steps are noisier than the earlier ones.
+    gap_share : float in [0, 1), default 0.25
+        Share of the training windows in which the network learns to fill gaps.
     random_state : int, RandomState or None
         Source of all randomness.
     device : str, default "auto"
@@ -142,6 +145,7 @@ class DiffusionForecaster(EventMethods, DiffusionEstimator):
         max_steps: int = 600,
         patience: int | None = 8,
         rolling_share: float = 0.15,
+        gap_share: float = 0.25,
         random_state: Any = None,
         device: str = "auto",
         verbose: bool = False,
@@ -172,6 +176,7 @@ class DiffusionForecaster(EventMethods, DiffusionEstimator):
         self.max_steps = max_steps
         self.patience = patience
         self.rolling_share = rolling_share
+        self.gap_share = gap_share
         self.random_state = random_state
         self.device = device
         self.verbose = verbose

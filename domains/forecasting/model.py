@@ -19,6 +19,7 @@ from torch import Tensor
 from sciffusion.estimators.random_state import private_generator
 
 from .base_forecast import BaseForecaster, Series, TrainingBase
+from .gap_base import GapBase
 from .history import Floats, Windows
 from .panel import Panel
 from .residual_draws import FlowRun, draw_residuals, plain_run
@@ -61,6 +62,8 @@ class ForecastModel:
         None where the network is off.
     lower_bound : float or None
         Draws are never below it.
+    gaps : GapBase or None
+        Location and scale of missing values between known ones; None where gaps were not learned.
     """
 
     base: BaseForecaster
@@ -68,6 +71,7 @@ class ForecastModel:
     input_scale: InputScale
     network: WindowNetwork | None
     lower_bound: float | None
+    gaps: GapBase | None = None
 
     @property
     def horizon(self) -> int:

@@ -7,9 +7,9 @@ correlation of the steps ahead is estimated from :math:`u = z / s` and shrunk to
 .. math:: R = (1 - \lambda)\, \hat R + \lambda\, \operatorname{diagmean}(\hat R),
           \qquad \lambda = \min(1, 20 h / n),
 
-then made positive definite. Residuals in gaps of the history have the correlation :math:`\rho^{|i-j|}` of an
-autoregression of first order. Channels of a series are correlated by a matrix :math:`R_c` of their own, so
-the residuals of a series have the covariance :math:`R \otimes R_c`.
+then made positive definite. (Residuals in gaps of the history have a law of their own, see `gap_law`.)
+Channels of a series are correlated by a matrix :math:`R_c` of their own, so the residuals of a series have
+the covariance :math:`R \otimes R_c`.
 """
 
 from __future__ import annotations
@@ -41,24 +41,20 @@ class ResidualLaw:
         Cholesky factor of the correlation of the steps ahead.
     channel_factor : ndarray of shape (channels, channels)
         Cholesky factor of the correlation of the channels.
-    gap_correlation : float in [0, 1)
-        Of neighbouring residuals in gaps.
     """
 
     std: Floats
     factor: Floats
     channel_factor: Floats
-    gap_correlation: float = 0.5
 
     @classmethod
-    def fit(cls, residuals: Floats, gap_correlation: float = 0.5) -> ResidualLaw:
+    def fit(cls, residuals: Floats) -> ResidualLaw:
         """Estimate from residuals, NaN where the target is missing.
 
         Parameters
         ----------
         residuals : ndarray of shape (windows, channels, horizon)
             Of windows of the same series and moment in all channels.
-        gap_correlation : float in [0, 1)
         """
         clipped = np.clip(residuals, -_CLIP, _CLIP)
         steps = clipped.reshape(-1, residuals.shape[2])
@@ -72,25 +68,16 @@ class ResidualLaw:
             std,
             correlation_factor(unit.reshape(-1, len(std)), stationary=True),
             correlation_factor(channels, stationary=False),
-            gap_correlation,
         )
 
     def forecast_noise(self, shape: tuple[int, ...], n_context: int, generator: torch.Generator) -> Tensor:
-        """Draw noise of shape ``(*shape, tokens)``: gaps' for the context, then that of the steps ahead."""
-        context = self.gap_noise((*shape, n_context), generator)
+        """Draw noise of shape ``(*shape, tokens)``: that of the steps ahead, none for the context."""
+        context = torch.zeros((*shape, n_context), device=generator.device, dtype=torch.float32)
         factor = torch.from_numpy(self.factor).to(generator.device, torch.float32)
         white = torch.randn(
             (*shape, len(factor)), generator=generator, device=generator.device, dtype=torch.float32
         )
         return torch.cat([context, white @ factor.T], dim=-1)
-
-    def gap_noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Draw noise whose last axis is an autoregression of first order with unit variance."""
-        rho = self.gap_correlation
-        distance = np.abs(np.subtract.outer(np.arange(shape[-1]), np.arange(shape[-1])))
-        factor = np.linalg.cholesky(rho**distance + 1e-9 * np.eye(shape[-1])) if shape[-1] else np.eye(0)
-        white = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
-        return white @ torch.from_numpy(factor).to(white).T
 
 
 def correlation_factor(unit: Floats, *, stationary: bool) -> Floats:

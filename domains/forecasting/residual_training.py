@@ -30,6 +30,7 @@ from sciffusion.estimators.validation import check_integer, check_number
 from sciffusion.sampling.time_maps import RollingWindow
 from sciffusion.training import LogNormalNoise, TrainingHistory, TrainingOptions
 
+from .gap_law import bridge_noise, chain_of_gaps, distances_to_known
 from .residual_law import ResidualLaw
 from .tokens import WindowTokens
 from .window_network import PATH, WindowCondition, WindowNetwork, window_denoiser
@@ -64,6 +65,7 @@ class NetworkSettings:
     max_steps: int
     patience: int | None
     rolling_share: float
+    gap_share: float
 
     def __post_init__(self) -> None:
         for name in ("n_members", "width", "depth", "batch_size", "max_steps"):
@@ -74,6 +76,7 @@ class NetworkSettings:
         check_number("weight_decay", self.weight_decay, low=0.0)
         check_number("dropout", self.dropout, low=0.0, high=1.0, open_high=True)
         check_number("rolling_share", self.rolling_share, low=0.0, high=1.0)
+        check_number("gap_share", self.gap_share, low=0.0, high=1.0, open_high=True)
 
     @classmethod
     def of(cls, estimator: Any) -> NetworkSettings:
@@ -119,13 +122,14 @@ class _Corruption:
         chosen = (drawn[1] < self.rolling_share) & ~gaps
         return torch.where(chosen[..., None], rolling, times)
 
-    def noise(self, gaps: Tensor, generator: torch.Generator) -> Tensor:
+    def noise(self, batch: _Batch, generator: torch.Generator) -> Tensor:
         """Draw noise of shape (members, rows, tokens)."""
-        shape = tuple(gaps.shape)
-        noise = self.law.forecast_noise(shape, self.n_context, generator)
-        if bool(gaps.any()):
-            between = self.law.gap_noise((*shape, noise.shape[-1]), generator)
-            noise = torch.where(gaps[..., None], between, noise)
+        gaps = batch.gaps
+        noise = self.law.forecast_noise(tuple(gaps.shape), self.n_context, generator)
+        chain = batch.chain[gaps]
+        if len(chain):
+            white = torch.randn(chain.shape, generator=generator, device=chain.device, dtype=chain.dtype)
+            noise[gaps] = bridge_noise(white, chain)
         return noise
 
 
@@ -138,6 +142,7 @@ class _Batch:
     counted: Tensor
     unknown: Tensor
     gaps: Tensor
+    chain: Tensor  # correlation of each unknown token with the one before, in windows with gaps
 
     def at(self, places: Tensor) -> _Batch:
         return _Batch(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
@@ -169,8 +174,8 @@ class _HeldOut:
         gaps = self._batch.gaps
         self._drawn = (
             corruption.times(gaps, generator),
-            corruption.noise(gaps, generator),
-            corruption.noise(gaps, generator),
+            corruption.noise(self._batch, generator),
+            corruption.noise(self._batch, generator),
             torch.ones(gaps.shape),
         )
 
@@ -216,6 +221,7 @@ def train_window_network(
     train: Callable[..., TrainingHistory],
     *,
     n_context: int,
+    gap_persistence: float = 0.0,
 ) -> tuple[WindowNetwork, TrainingHistory]:
     """Build and train a network.
 
@@ -233,6 +239,8 @@ def train_window_network(
         Trains in place, as `DiffusionEstimator._train` does.
     n_context : int
         Context tokens of a window.
+    gap_persistence : float in [0, 1)
+        Of residuals in gaps, see `gap_law`.
     """
     residual = np.clip(tokens.residual, -_CLIP, _CLIP)
     windows = _Batch(
@@ -241,6 +249,9 @@ def train_window_network(
         torch.from_numpy(np.isfinite(residual) & tokens.unknown),
         torch.from_numpy(tokens.unknown),
         torch.from_numpy(tokens.gaps),
+        torch.from_numpy(
+            chain_of_gaps(*distances_to_known(tokens.unknown), tokens.unknown, gap_persistence)
+        ).float(),
     )
     corruption = _Corruption(law, n_context, settings.rolling_share)
     network = WindowNetwork(
@@ -256,8 +267,8 @@ def train_window_network(
             *(getattr(one, name).expand(settings.n_members, *getattr(one, name).shape)
               for name in one.__dataclass_fields__)
         )  # fmt: skip
-        drawn = (corruption.times(members.gaps, stream), corruption.noise(members.gaps, stream))
-        return _losses(network, members, *drawn, corruption.noise(members.gaps, stream), own.T)
+        drawn = (corruption.times(members.gaps, stream), corruption.noise(members, stream))
+        return _losses(network, members, *drawn, corruption.noise(members, stream), own.T)
 
     history = train(
         network,

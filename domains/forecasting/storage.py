@@ -11,6 +11,7 @@ from torch import Tensor
 from .base_forecast import BaseForecaster, BaseSettings
 from .exogenous import CovariateScale
 from .frame_format import FrameFormat
+from .gap_base import GapBase
 from .model import ForecastModel
 from .panel import Panel
 from .residual_law import ResidualLaw
@@ -58,6 +59,7 @@ def model_values(model: ForecastModel) -> dict[str, Any]:
         "stack": _fields(base.stack),
         "spread": _fields(base.spread),
         "law": _fields(model.law),
+        "gaps": None if model.gaps is None else _gap_values(model.gaps),
         "input_scale": _fields(model.input_scale),
         "lower_bound": model.lower_bound,
         "network": None if network is None else network.sizes,
@@ -72,8 +74,8 @@ def restored_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Foreca
         settings,
         CovariateScale(**values["covariates"]),
         DirectRidge(**values["ridge"]),
-        Stack(tuple(values["stack"]["names"]), values["stack"]["weights"]),
-        Spread(tuple(values["spread"]["names"]), values["spread"]["weights"]),
+        _stack(values["stack"]),
+        _spread(values["spread"]),
     )
     network = None
     if values["network"] is not None:
@@ -81,7 +83,25 @@ def restored_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Foreca
         network.load_state_dict(tensors)
         network.eval()
     law, input_scale = ResidualLaw(**values["law"]), InputScale(**values["input_scale"])
-    return ForecastModel(base, law, input_scale, network, values["lower_bound"])
+    gaps = None if values["gaps"] is None else _gap_base(values["gaps"])
+    return ForecastModel(base, law, input_scale, network, values["lower_bound"], gaps)
+
+
+def _gap_values(gaps: GapBase) -> dict[str, Any]:
+    return _fields(gaps) | {"stack": _fields(gaps.stack), "spread": _fields(gaps.spread)}
+
+
+def _gap_base(values: dict[str, Any]) -> GapBase:
+    parts = {"stack": _stack(values["stack"]), "spread": _spread(values["spread"])}
+    return GapBase(**(values | parts | {"periods": tuple(values["periods"])}))
+
+
+def _stack(values: dict[str, Any]) -> Stack:
+    return Stack(tuple(values["names"]), values["weights"])
+
+
+def _spread(values: dict[str, Any]) -> Spread:
+    return Spread(tuple(values["names"]), values["weights"])
 
 
 def _fields(part: Any) -> dict[str, Any]:

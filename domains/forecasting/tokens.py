@@ -62,6 +62,10 @@ class WindowTokens:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def take(self, selection: NDArray[np.bool_] | Integers) -> WindowTokens:
+        """Return some of the windows."""
+        return WindowTokens(*(getattr(self, name)[selection] for name in self.__dataclass_fields__))
+
     def joined(self, other: WindowTokens) -> WindowTokens:
         """Return the windows of both."""
         return WindowTokens(

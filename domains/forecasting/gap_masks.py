@@ -1,0 +1,58 @@
+"""Artificial gaps, which the gap base and the network learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .history import Floats
+
+__all__ = ["artificial_gaps", "hidden_blocks"]
+
+_SHARES = (0.2, 0.5)  # of values hidden one by one
+_BLOCK_SHARE = 0.3  # of values hidden in blocks
+_SHORTEST_BLOCK = 2
+
+
+def artificial_gaps(observed: Floats, longest: int, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Hide values: in one copy of the rows each one with probability .2, in one with .5, in one in blocks.
+
+    Parameters
+    ----------
+    observed : ndarray of shape (rows, length)
+        NaN where missing already; such values count as not hidden.
+    longest : int
+        Of a block; lengths are spread evenly on a log scale.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of bool, shape (3, rows, length)
+    """
+    shape = observed.shape
+    singles = [generator.random(shape) < share for share in _SHARES]
+    blocks = random_blocks(shape, _BLOCK_SHARE, longest, generator)
+    return np.stack([*singles, blocks]) & ~np.isnan(observed)
+
+
+def random_blocks(
+    shape: tuple[int, ...], share: float, longest: int, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Return a mask of shape (rows, length) of blocks that start anywhere and cover about `share` of it."""
+    length = shape[1]
+    shortest = min(_SHORTEST_BLOCK, longest)
+    typical = 0.5 * (shortest + longest)
+    starts = generator.random(shape) < -np.log1p(-share) / typical
+    low, high = np.log(shortest), np.log(longest + 1)
+    lengths = np.floor(np.exp(generator.uniform(low, high, shape))).astype(np.int64)
+    lengths = np.minimum(lengths, longest)
+    place = np.arange(length)
+    ends = np.maximum.accumulate(np.where(starts, place + lengths, 0), axis=1)
+    hidden: NDArray[np.bool_] = place < ends
+    return hidden
+
+
+def hidden_blocks(length: int, block: int) -> NDArray[np.bool_]:
+    """Return two masks, shape (2, length), of alternate blocks: every place is hidden in one of them."""
+    odd = (np.arange(length) // block) % 2 == 1
+    return np.stack([~odd, odd])
