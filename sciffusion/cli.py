@@ -34,6 +34,9 @@ DOMAIN_COMMANDS = {
     "survival": DomainCommand(
         "sciffusion.domains.survival.cli", "Fit, predict and evaluate survival models."
     ),
+    "forecast": DomainCommand(
+        "sciffusion.domains.forecasting.cli", "Forecast series, fill their gaps, score anomalies."
+    ),
 }
 
 

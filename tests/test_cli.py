@@ -56,7 +56,7 @@ def test_help_names_the_commands_and_loads_no_domain(
     monkeypatch.setitem(sys.modules, DOMAIN_MODULE, None)  # an import would raise
     assert status_of("--help") == 0
     shown = capsys.readouterr().out
-    assert all(word in shown for word in ("datasets", "survival", "planted", "A planted domain."))
+    assert all(word in shown for word in ("datasets", "survival", "forecast", "planted", "A planted domain."))
 
 
 def test_options_reach_the_domain(planted: None, capsys: pytest.CaptureFixture[str]) -> None:

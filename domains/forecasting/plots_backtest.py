@@ -260,7 +260,7 @@ def _scores_by_series(
     ax.axvline(1.0, color=FAINT, linewidth=0.9, zorder=0)
     ax.set_yticks(range(len(shown)), [str(one) for one in shown], fontsize=8.5)
     ax.set_ylim(-0.7, len(shown) - 0.3)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0.0, 1.06 * float(np.nanmax([ax.get_xlim()[1], 1.0])))
     worst = "" if len(shown) == len(first) else f", the {len(shown)} worst of {len(first)} series"
     named = score.replace("_", " ").replace("crps", "CRPS").replace("mase", "MASE")
     ax.set_xlabel(f"{named}{worst} (less is better)", fontsize=9)

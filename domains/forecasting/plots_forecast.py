@@ -100,6 +100,8 @@ def plot_forecast(
         _draw_data(panel, group, data, columns, last)
         if titled:
             panel.set_title(_title(group[0], fans), loc="left", fontsize=10)
+        if len(groups) == 1:
+            panel.set_ylabel(group[0].channel, fontsize=9)
         calm(panel)
         time_axis(panel, group[0].times)
     legend_above(figure, axes, own=ax is None)

@@ -138,7 +138,8 @@ def plot_imputation(
 
 def _fans(imputed: pd.DataFrame, columns: Columns, levels: Sequence[float]) -> list[Fan]:
     if "sample_id" in imputed:
-        return read_fans(imputed, columns, levels)
+        names = [columns.id_col, columns.time_col, "sample_id", *columns.targets]
+        return read_fans(imputed[names], columns, levels)
     fans: list[Fan] = []
     for channel in columns.targets:
         bounds = [name for name in imputed if str(name).startswith((f"{channel}-lo-", f"{channel}-hi-"))]

@@ -18,7 +18,7 @@ __all__ = ["Columns", "Fan", "chosen_series", "observed", "read_fans", "series_f
 Floats = NDArray[np.float64]
 
 _BOUND = re.compile(r"^(?P<model>.+)-(?P<kind>lo|hi|q)-(?P<level>[0-9.]+)$")
-_LABELS = ("channel", "sample_id", "window", "cutoff")
+_LABELS = ("channel", "sample_id", "window", "cutoff", "weight")
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,28 @@ def _fan_of_draws(
 ) -> list[Fan]:
     ordered = rows.sort_values(["sample_id", columns.time_col], kind="stable")
     samples = ordered["sample_id"].nunique()
-    times = plain_times(ordered[columns.time_col].iloc[: len(ordered) // samples])
+    length = len(ordered) // samples
+    times = plain_times(ordered[columns.time_col].iloc[:length])
+    weights = ordered["weight"].to_numpy(dtype=np.float64)[::length] if "weight" in ordered else None
     fans = []
     for name in _value_columns(ordered, columns):
         paths = ordered[name].to_numpy(dtype=np.float64).reshape(samples, -1)
-        tails = {level: (50.0 - level / 2.0, 50.0 + level / 2.0) for level in levels}
-        bands = {level: tuple(np.percentile(paths, tail, axis=0)) for level, tail in tails.items()}
-        fans.append(Fan(series, name, times, np.median(paths, axis=0), bands, paths))
+        tails = np.array([50.0, *(50.0 + side * level / 2.0 for level in levels for side in (-1, 1))])
+        median, *bounds = _quantiles(paths, tails / 100.0, weights)
+        bands = dict(zip(levels, zip(bounds[::2], bounds[1::2], strict=True), strict=True))
+        fans.append(Fan(series, name, times, median, bands, paths))
     return fans
+
+
+def _quantiles(paths: Floats, levels: Floats, weights: Floats | None) -> Floats:
+    """Return quantiles over the draws, which may have weights, of shape (levels, horizon)."""
+    if weights is None:
+        return np.asarray(np.quantile(paths, levels, axis=0))
+    order = np.argsort(paths, axis=0)
+    below = np.cumsum(weights[order], axis=0) / weights.sum()
+    ordered = np.take_along_axis(paths, order, axis=0)
+    places = [np.minimum((below < level).sum(axis=0), len(paths) - 1) for level in levels]
+    return np.stack([np.take_along_axis(ordered, place[None], axis=0)[0] for place in places])
 
 
 def _value_columns(frame: pd.DataFrame, columns: Columns) -> list[str]:

@@ -36,6 +36,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 FORECAST, TRUTH = PALETTE[0], PALETTE[1]
 INK, FAINT = "#333333", "#bbbbbb"
 
+_ORDER = ("history", "observed", "series", "what happened", "what was hidden", "median", "paths")
 _WIDTH, _HEIGHT = 4.6, 2.5  # inches of a panel among others
 _WIDE = 7.6  # of one that has no neighbour
 
@@ -140,13 +141,17 @@ def time_axis(ax: Axes, times: NDArray[Any]) -> None:
         ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
 
 
+def _rank(label: str) -> int:
+    return _ORDER.index(label) if label in _ORDER else len(_ORDER) + label.endswith("%")
+
+
 def legend_above(figure: Figure, axes: Sequence[Axes], *, own: bool) -> None:
     """Name what was drawn once: above all panels of a figure of ours, else inside the first one given."""
     found: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    found = {label: found[label] for label in sorted(found, key=lambda label: label.endswith("%"))}
+    found = {label: found[label] for label in sorted(found, key=_rank)}
     if not found:
         return
     if own:
