@@ -66,7 +66,8 @@ class DeepAutoregression(ForecastModel):
         """Train on all series and keep the epoch that is best on their ends."""
         import torch
 
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         train, held_out = self._parts(histories)
         with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(self.seed)
