@@ -93,7 +93,7 @@ class WhiteFlow:
         count, draws, _ = white.shape
         cube = white.to(self._device, torch.float32).reshape(count, draws, self.n_channels, self.horizon)
         noise = torch.einsum("cd,sndh->scnh", self._mixing, cube) @ self._factor.T
-        residual = in_double(self._residuals(noise, place))
+        residual = self._model.recalibration(in_double(self._residuals(noise, place)))
         values = self._location[place] + self._scale[place] * residual
         bound = self._model.lower_bound
         values = values if bound is None else values.clamp_min(bound)

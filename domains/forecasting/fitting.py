@@ -15,6 +15,7 @@ from .base_forecast import BaseForecaster, BaseSettings, TrainingBase
 from .gap_tokens import fit_gap_base, gap_training_tokens
 from .model import ForecastModel, channel_residuals
 from .panel import Panel
+from .recalibration_windows import fit_recalibration
 from .residual_law import ResidualLaw
 from .residual_training import NetworkSettings, train_window_network
 from .tokens import InputScale, forecast_tokens, token_count
@@ -29,6 +30,7 @@ def fit_model(
     most_windows: int,
     network: NetworkSettings | None,
     lower_bound: float | None,
+    calibrate: bool = True,
     generator: torch.Generator,
     train: Callable[..., TrainingHistory],
 ) -> tuple[ForecastModel, TrainingBase, TrainingHistory | None]:
@@ -43,6 +45,8 @@ def fit_model(
     network : NetworkSettings or None
         None leaves the network off.
     lower_bound : float or None
+    calibrate : bool
+        Recalibrate the draws on windows that were held out.
     generator : torch.Generator
         Draws the starting weights; on the CPU.
     train : callable
@@ -70,13 +74,16 @@ def fit_model(
         )  # fmt: skip
     input_scale = InputScale.learn(tokens.inputs)
     model = ForecastModel(base, law, input_scale, None, lower_bound, gaps)
-    if network is None:
-        return model, unit, None
-    fitted, history = train_window_network(
-        network, tokens, input_scale.apply(tokens.inputs), law, generator, train,
-        n_context=token_count(settings), gap_persistence=gaps.phi,
-    )  # fmt: skip
-    return replace(model, network=fitted.eval()), unit, history
+    inputs, history = input_scale.apply(tokens.inputs), None
+    if network is not None:
+        fitted, history = train_window_network(
+            network, tokens, inputs, law, generator, train,
+            n_context=token_count(settings), gap_persistence=gaps.phi,
+        )  # fmt: skip
+        model = replace(model, network=fitted.eval())
+    if calibrate:
+        model = replace(model, recalibration=fit_recalibration(model, tokens, inputs, generator))
+    return model, unit, history
 
 
 def season_lengths_of(given: Any, default: int) -> tuple[int, ...]:

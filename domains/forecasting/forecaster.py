@@ -19,6 +19,7 @@ from sciffusion.estimators.fitting import all_or_nothing
 from sciffusion.estimators.random_state import integer_seed
 from sciffusion.estimators.validation import check_boolean, check_integer, check_quantile_levels
 
+from .anomaly_methods import AnomalyMethods
 from .arrays import panel_of_array, read_targets
 from .base_forecast import BaseSettings
 from .calendar import default_season_length
@@ -49,7 +50,7 @@ class _Request(NamedTuple):
     framed: bool
 
 
-class DiffusionForecaster(EventMethods, ImputationMethods, DiffusionEstimator):
+class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, DiffusionEstimator):
     r"""Probabilistic forecasts of many series by diffusion of what a strong linear base leaves.
 
     A stack of cheap forecasts (ridge, seasonal means, levels) gives the location of every step ahead, a
@@ -90,6 +91,8 @@ class DiffusionForecaster(EventMethods, ImputationMethods, DiffusionEstimator):
         Share of the training windows whose later steps are noisier than the earlier ones.
     gap_share : float in [0, 1), default 0.25
         Share of the training windows in which the network learns to fill gaps.
+    calibrate : bool, default True
+        Recalibrate the draws on held-out windows, see `recalibration`.
     random_state : int, RandomState or None
         Source of all randomness.
     device : str, default "auto"
@@ -146,6 +149,7 @@ class DiffusionForecaster(EventMethods, ImputationMethods, DiffusionEstimator):
         patience: int | None = 8,
         rolling_share: float = 0.15,
         gap_share: float = 0.25,
+        calibrate: bool = True,
         random_state: Any = None,
         device: str = "auto",
         verbose: bool = False,
@@ -177,6 +181,7 @@ class DiffusionForecaster(EventMethods, ImputationMethods, DiffusionEstimator):
         self.patience = patience
         self.rolling_share = rolling_share
         self.gap_share = gap_share
+        self.calibrate = calibrate
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -226,6 +231,7 @@ class DiffusionForecaster(EventMethods, ImputationMethods, DiffusionEstimator):
                 most_windows=windows,
                 network=None if off else settings,
                 lower_bound=self._lower_bound(panel),
+                calibrate=check_boolean("calibrate", self.calibrate),
                 generator=self._generator(_TRAINING),
                 train=self._train,
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from .base_forecast import BaseForecaster, Series, TrainingBase
 from .gap_base import GapBase
 from .history import Floats, Windows
 from .panel import Panel
+from .recalibration import Recalibration
 from .residual_draws import FlowRun, draw_residuals, plain_run
 from .residual_law import ResidualLaw
 from .tokens import InputScale, WindowTokens, forecast_tokens, token_count
@@ -64,6 +65,8 @@ class ForecastModel:
         Draws are never below it.
     gaps : GapBase or None
         Location and scale of missing values between known ones; None where gaps were not learned.
+    recalibration : Recalibration
+        Of the residuals drawn.
     """
 
     base: BaseForecaster
@@ -72,6 +75,7 @@ class ForecastModel:
     network: WindowNetwork | None
     lower_bound: float | None
     gaps: GapBase | None = None
+    recalibration: Recalibration = field(default_factory=Recalibration)
 
     @property
     def horizon(self) -> int:
@@ -164,7 +168,7 @@ class ForecastModel:
 
     def values(self, prepared: Prepared, residuals: Floats) -> Floats:
         """Turn residuals of shape (windows, draws, horizon) into values."""
-        drawn = prepared.location[:, None] + prepared.scale[:, None] * residuals
+        drawn = prepared.location[:, None] + prepared.scale[:, None] * self.recalibration(residuals)
         return drawn if self.lower_bound is None else np.maximum(drawn, self.lower_bound)
 
     def _continue(

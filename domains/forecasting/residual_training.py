@@ -31,11 +31,12 @@ from sciffusion.sampling.time_maps import RollingWindow
 from sciffusion.training import LogNormalNoise, TrainingHistory, TrainingOptions
 
 from .gap_law import bridge_noise, chain_of_gaps, distances_to_known
+from .history import Integers
 from .residual_law import ResidualLaw
 from .tokens import WindowTokens
 from .window_network import PATH, WindowCondition, WindowNetwork, window_denoiser
 
-__all__ = ["NetworkSettings", "train_window_network"]
+__all__ = ["NetworkSettings", "kept_back", "train_window_network"]
 
 _EVALUATE_EVERY = 25
 _BLOCKS = 5  # of time, at least; each member keeps one back
@@ -194,16 +195,22 @@ def _blocks(tokens: WindowTokens, n_members: int) -> tuple[np.ndarray, int]:  # 
     return np.searchsorted(edges, tokens.step, side="left"), count
 
 
-def _split(tokens: WindowTokens, n_members: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-    """Return training weights (rows, members), and held-out places (members, rows) if blocks hold any."""
+def kept_back(tokens: WindowTokens, n_members: int) -> list[Integers] | None:
+    """Return the places of the windows that each member is not trained on, if there are any for each."""
     blocks, count = _blocks(tokens, n_members)
     # The last block first: of a few members, one should keep back what is most like the future.
     own = [(count - 1 - member) % count for member in range(n_members)]
     held = [np.flatnonzero(blocks == block) for block in own]
-    most = min(min(len(places) for places in held), 512)
+    return None if min(map(len, held)) == 0 or len(tokens) < 2 * _BLOCKS else held
+
+
+def _split(tokens: WindowTokens, n_members: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Return training weights (rows, members), and held-out places (members, rows) if blocks hold any."""
+    held = kept_back(tokens, n_members)
     weights = torch.ones(len(tokens), n_members, dtype=torch.float32)
-    if most == 0 or len(tokens) < 2 * _BLOCKS:
+    if held is None:
         return weights, None
+    most = min(min(len(places) for places in held), 512)
     chosen = []
     for member, places in enumerate(held):
         weights[places, member] = 0.0

@@ -13,7 +13,9 @@ from .exogenous import CovariateScale
 from .frame_format import FrameFormat
 from .gap_base import GapBase
 from .model import ForecastModel
+from .own_stack import OwnStack
 from .panel import Panel
+from .recalibration import Recalibration
 from .residual_law import ResidualLaw
 from .ridge import DirectRidge
 from .spread import Spread
@@ -58,10 +60,12 @@ def model_values(model: ForecastModel) -> dict[str, Any]:
         "ridge": _fields(base.ridge),
         "stack": _fields(base.stack),
         "spread": _fields(base.spread),
+        "own": None if base.own is None else _fields(base.own),
         "law": _fields(model.law),
         "gaps": None if model.gaps is None else _gap_values(model.gaps),
         "input_scale": _fields(model.input_scale),
         "lower_bound": model.lower_bound,
+        "recalibration": _fields(model.recalibration),
         "network": None if network is None else network.sizes,
     }
 
@@ -76,6 +80,7 @@ def restored_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Foreca
         DirectRidge(**values["ridge"]),
         _stack(values["stack"]),
         _spread(values["spread"]),
+        None if values["own"] is None else OwnStack(tuple(values["own"]["rows"]), values["own"]["weights"]),
     )
     network = None
     if values["network"] is not None:
@@ -84,7 +89,8 @@ def restored_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Foreca
         network.eval()
     law, input_scale = ResidualLaw(**values["law"]), InputScale(**values["input_scale"])
     gaps = None if values["gaps"] is None else _gap_base(values["gaps"])
-    return ForecastModel(base, law, input_scale, network, values["lower_bound"], gaps)
+    recalibration = Recalibration(**values["recalibration"])
+    return ForecastModel(base, law, input_scale, network, values["lower_bound"], gaps, recalibration)
 
 
 def _gap_values(gaps: GapBase) -> dict[str, Any]:
