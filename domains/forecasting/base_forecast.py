@@ -109,10 +109,11 @@ def _units(values: Floats, periods: tuple[int, ...]) -> Floats:
     period = periods[0] if periods else 1
     back = period if values.shape[1] > period else 1
     changes = np.abs(values[:, back:] - values[:, :-back])
+    units = np.zeros(len(values))
     for candidate in (changes, np.abs(np.diff(values, axis=1)), np.abs(values)):
         seen = ~np.isnan(candidate)
         mean = np.where(seen, candidate, 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-        units = mean if candidate is changes else np.where(units > 0, units, mean)
+        units = np.where(units > 0, units, mean)
     return np.where(units > 0, units, 1.0)
 
 
@@ -197,10 +198,11 @@ class BaseForecaster:
         forecasts["ridge"] = context.location + context.scale * unseen
         members, median = members_array(forecasts, tuple(forecasts))
         stack = Stack.fit(tuple(forecasts), members, median, targets, units)
-        own = OwnStack.fit(
+        found = OwnStack.fit(
             stack, series.row_names(), windows.row, windows.origin, members, median, targets, units
         )
-        location = _located(stack, own, series, windows, members, median)
+        own, unseen_weights = (None, None) if found is None else found
+        location = stack.combine(members, median, unseen_weights)
         signals = error_signals(series.history, windows, settings.horizon, settings.periods)
         signals |= _forecast_signals(members, location)
         spread = Spread.fit(signals, targets - location, units)

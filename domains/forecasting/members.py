@@ -10,6 +10,7 @@ drift                     :math:`\ell^a_o + c\,b_o \sum_{k \le \tau} \phi^k`, b 
 seasonal mean             :math:`S^{m,K}_o(\tau)`, for K = 1, a few and many seasons
 seasonal mean + level     :math:`S^{m,K}_o(\tau) + \phi^\tau\,\ell^a_o`, the level of
                           :math:`y_t - S^{m,K}_{t-1}(1)`, for three rates, damped or not
+seasonal mean * level     the same of logarithms, for rows whose values are positive
 ========================  ================================================================================
 
 The last kind is the idea of the Theta method and of exponential smoothing: what the season leaves is a level
@@ -26,6 +27,7 @@ __all__ = ["cheap_forecasts", "one_step_seasonal_mean", "season_name", "season_p
 
 _LEVELS = (0.1, 0.3, 0.6, 1.0)
 _DAMPING = {0.3: 0.93, 0.8: 0.8}  # how a level of that rate fades with every step
+_MOST_GROWTH = 1.0  # a product is never beyond e times the largest value seen
 _SHORT_SEASON = 12  # up to here many more seasons are averaged
 
 
@@ -39,6 +41,8 @@ def cheap_forecasts(
 ) -> dict[str, Floats]:
     """Return the forecasts of all members by name, each of shape (windows, horizon)."""
     forecasts = _levels(history, windows, horizon)
+    if periods:
+        forecasts |= _multiplicative(history, windows, horizon, periods[0])
     for place, period in enumerate(periods):
         main = place == 0
         many = (20 if period <= _SHORT_SEASON else 10) if main else 4
@@ -95,6 +99,23 @@ def _seasonal(
             forecasts[name] = mean + level
             if rate in _DAMPING:
                 forecasts[f"{name} damped"] = mean + level * _DAMPING[rate] ** ahead
+    return forecasts
+
+
+def _multiplicative(history: History, windows: Windows, horizon: int, period: int) -> dict[str, Floats]:
+    """Return levels on seasonal means of logarithms, where all values are positive; NaN elsewhere."""
+    positive = np.nanmin(history.observed, axis=1, initial=np.inf) > 0.0
+    logarithms = np.full_like(history.observed, np.nan)
+    logarithms[positive] = np.log(history.observed[positive])
+    values = History(logarithms)
+    departures = logarithms - one_step_seasonal_mean(values, period, 3)
+    mean = seasonal_mean(logarithms, windows, horizon, period, 3)
+    highest = np.log(np.nanmax(history.observed, axis=1, initial=1e-300).clip(1e-300)) + _MOST_GROWTH
+    forecasts = {}
+    for rate in _DAMPING:
+        level = np.nan_to_num(_at_origins(exponential_average(departures, rate), windows))
+        exponent = np.minimum(mean + level, highest[windows.row, None])
+        forecasts[f"season, product + level {rate:g}"] = np.exp(exponent)
     return forecasts
 
 

@@ -16,11 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .history import Floats
 from .nonnegative import nonnegative_weights
 
-__all__ = ["Stack", "members_array"]
+__all__ = ["Stack", "fit_weights", "members_array", "step_ranges"]
 
 _RANGES = 4
 _ITERATIONS = 12
@@ -79,22 +80,59 @@ class Stack:
         equal = np.full(len(names), 1.0 / len(names))
         departures = (members - median) / units
         wanted = (targets - median) / units
-        common = _fit_range(departures, wanted, equal, _TO_EQUAL / max(np.isfinite(wanted).sum(), 1))
+        common = fit_weights(departures, wanted, equal, _TO_EQUAL / max(np.isfinite(wanted).sum(), 1))
         weights = np.repeat(common[:, None], horizon, axis=1)
-        if horizon >= _RANGES:
-            for steps in np.array_split(np.arange(horizon), _RANGES):
-                fitted = _fit_range(departures[..., steps], wanted[:, steps], common, _TO_COMMON)
-                weights[:, steps] = fitted[:, None]
+        ranges = step_ranges(horizon)
+        for part in range(int(ranges[-1]) + 1) if ranges[-1] > 0 else ():
+            steps = np.flatnonzero(ranges == part)
+            fitted = fit_weights(departures[..., steps], wanted[:, steps], common, _TO_COMMON)
+            weights[:, steps] = fitted[:, None]
         return cls(names, weights)
 
-    def combine(self, members: Floats, median: Floats) -> Floats:
-        """Return the stacked forecast, shape (windows, horizon)."""
+    def combine(self, members: Floats, median: Floats, own: Floats | None = None) -> Floats:
+        """Return the stacked forecast, shape (windows, horizon).
+
+        Parameters
+        ----------
+        members : ndarray of shape (members, windows, horizon)
+        median : ndarray of shape (windows, horizon)
+        own : ndarray of shape (windows, members, horizon), optional
+            Weights of each window, in place of the common ones.
+        """
         departures = members - median
-        result: Floats = median + np.einsum("kwh,kh->wh", departures, self.weights)
+        if own is None:
+            result: Floats = median + np.einsum("kwh,kh->wh", departures, self.weights)
+        else:
+            result = median + np.einsum("kwh,wkh->wh", departures, own)
         return result
 
 
-def _fit_range(departures: Floats, wanted: Floats, prior: Floats, penalty: float) -> Floats:
+def step_ranges(horizon: int) -> NDArray[np.int64]:
+    """Return the number of the range that each step ahead lies in; a short horizon is one range."""
+    count = _RANGES if horizon >= _RANGES else 1
+    return np.concatenate(
+        [np.full(len(steps), part) for part, steps in enumerate(np.array_split(np.arange(horizon), count))]
+    )
+
+
+def fit_weights(
+    departures: Floats, wanted: Floats, prior: Floats, penalty: float, iterations: int = _ITERATIONS
+) -> Floats:
+    """Return the weights of the module's equation for some windows and steps.
+
+    Parameters
+    ----------
+    departures : ndarray of shape (members, windows, steps)
+        Differences from the median, in units of the row.
+    wanted : ndarray of shape (windows, steps)
+        Difference of the target from the median, NaN where it is missing.
+    prior : ndarray of shape (members,)
+        Weights to shrink to.
+    penalty : float >= 0
+        How strongly, relative to the mean diagonal of the normal equations.
+    iterations : int
+        Of the reweighting.
+    """
     inputs = departures.reshape(len(departures), -1).T
     target = wanted.reshape(-1)
     usable = np.isfinite(target) & np.isfinite(inputs).all(axis=1)
@@ -102,7 +140,7 @@ def _fit_range(departures: Floats, wanted: Floats, prior: Floats, penalty: float
     weights = prior
     if not len(target):
         return weights
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         importance = 1.0 / np.sqrt((target - inputs @ weights) ** 2 + _SMOOTH)
         weighted = inputs * importance[:, None]
         weights = _within_simplex(weighted.T @ inputs, weighted.T @ target, prior, penalty)
