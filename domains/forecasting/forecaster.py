@@ -40,6 +40,7 @@ Floats = NDArray[np.float64]
 
 _TRAINING, _DRAWS = range(2)  # numbers of the private random streams
 _NAME = "DiffusionForecaster"
+_QUANTILES = "weibull"  # position k / (n + 1): a fresh value falls below it with just that probability
 
 
 class _Request(NamedTuple):
@@ -388,7 +389,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Diffu
         levels = check_quantile_levels("quantiles", quantiles)
         request = self._request(X, h, df, futr_df)
         draws = self._draws(request, n_samples, nfe, random_state)
-        found = np.quantile(draws, levels, axis=1)
+        found = np.quantile(draws, levels, axis=1, method=_QUANTILES)
         if not request.framed:
             return np.moveaxis(found[..., 0] if found.shape[-1] == 1 else found, 0, -1)
         by_level = {float(level): values for level, values in zip(levels, found, strict=True)}
@@ -405,7 +406,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Diffu
             What followed.
         """
         check_is_fitted(self)
-        panel = panel_of_array(X)
+        panel = panel_of_array(X, n_channels=self.panel_.n_channels)
         steps = self.model_.horizon
         if y is None:
             targets, panel = panel.values[:, -steps:], panel.until(steps)
@@ -430,7 +431,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Diffu
         if df is not None:
             panel, framed = self._panel_of_frame(df, like=self.panel_), True
         elif X is not None:
-            panel, framed = panel_of_array(X), False
+            panel, framed = panel_of_array(X, n_channels=self.panel_.n_channels), False
         else:
             panel, framed = self.panel_, self.framed_
         return _Request(future_of_frame(futr_df, panel, horizon), horizon, framed)
@@ -452,7 +453,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Diffu
         if not 0.0 < level < 100.0:
             raise ValueError(f"level must hold per cents between 0 and 100, got {level!r}")
         tail = (1.0 - level / 100.0) / 2.0
-        lower, upper = np.quantile(draws, [tail, 1.0 - tail], axis=1)
+        lower, upper = np.quantile(draws, [tail, 1.0 - tail], axis=1, method=_QUANTILES)
         return lower, upper
 
     # ---------------------------------------------------------------- persistence and tags
