@@ -29,6 +29,7 @@ def panel_of_array(
     last_step: Any = None,
     min_length: int = 1,
     min_observed: int = 1,
+    n_channels: int | None = None,
 ) -> Panel:
     """Return the panel of an array, or of a list of arrays, of series.
 
@@ -42,16 +43,21 @@ def panel_of_array(
         Fewest rows of a series from its first observed one on.
     min_observed : int, default=1
         Fewest rows of a series with an observed value.
+    n_channels : int, optional
+        Channels that are expected; any by default.
 
     Raises
     ------
     TypeError
         If `X` is sparse.
     ValueError
-        If `X` has another shape, is empty, holds something else than real numbers, infinities, or a series
-        that is too short; the series are named.
+        If `X` has another shape or number of channels, is empty, holds something else than real numbers,
+        infinities, or a series that is too short; the series are named.
     """
     panel = X if isinstance(X, Panel) else Panel.from_array(_cube(X), ids=ids, last_step=last_step)
+    if n_channels not in (None, panel.n_channels):
+        text = "1 channel" if panel.n_channels == 1 else f"{panel.n_channels} channels"
+        raise ValueError(f"X has {text}, expected {n_channels}")
     observed = (~np.isnan(panel.values)).any(axis=2).sum(axis=1)
     # Of a series without any value, only `min_observed` decides.
     lengths = np.where(observed > 0, panel.lengths, min_length)

@@ -111,3 +111,12 @@ def test_targets_get_three_axes(shape: tuple[int, ...], channels: int, expected:
 def test_bad_targets_are_refused(y: Any, channels: int, horizon: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_targets(y, np.zeros((4, 9)), channels, horizon=horizon)
+
+
+def test_a_number_of_channels_may_be_expected() -> None:
+    X = np.ones((4, 6, 2))
+    assert panel_of_array(X, n_channels=2).n_channels == 2
+    with pytest.raises(ValueError, match="X has 2 channels, expected 1"):
+        panel_of_array(X, n_channels=1)
+    with pytest.raises(ValueError, match="X has 1 channel, expected 3"):
+        panel_of_array(X[..., 0], n_channels=3)
