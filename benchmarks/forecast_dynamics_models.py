@@ -163,7 +163,7 @@ class OneStepEnsemble(_Iterated):
                 self.context, self.periodic, n_points=values.shape[2], generator=generator, **self.sizes
             )
             options = TrainingOptions(
-                max_steps=self.max_steps, batch_size=self.batch_size, learning_rate=2e-3,
+                max_steps=self.max_steps, batch_size=self.batch_size, learning_rate=5e-3,
                 learning_rate_schedule="cosine", ema_decay=0.995, threads=1,
             )  # fmt: skip
             fit_network(network, self._objective(learning), (learning.starts,), options=options, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .backtest import Forecaster, backtest
+from .dynamics import DynamicsDiffusion
 from .forecaster import DiffusionForecaster
 from .frames import GapWarning, panel_of_frame
 from .metrics import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiffusionForecaster",
+    "DynamicsDiffusion",
     "Forecaster",
     "GapWarning",
     "Panel",
