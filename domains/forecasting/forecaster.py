@@ -19,6 +19,7 @@ from sciffusion.estimators.fitting import all_or_nothing
 from sciffusion.estimators.random_state import integer_seed
 from sciffusion.estimators.validation import check_boolean, check_integer, check_quantile_levels
 
+from .adaptive_levels import ConformalState
 from .anomaly_methods import AnomalyMethods
 from .arrays import panel_of_array, read_targets
 from .base_forecast import BaseSettings
@@ -33,6 +34,7 @@ from .metrics import crps
 from .panel import Panel
 from .residual_training import NetworkSettings
 from .storage import model_values, panel_values, restored_model, restored_panel
+from .streaming import OnlineMethods
 
 __all__ = ["DiffusionForecaster"]
 
@@ -51,7 +53,7 @@ class _Request(NamedTuple):
     framed: bool
 
 
-class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, DiffusionEstimator):
+class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, OnlineMethods, DiffusionEstimator):
     r"""Probabilistic forecasts of many series by diffusion of what a strong linear base leaves.
 
     A stack of cheap forecasts (ridge, seasonal means, levels) gives the location of every step ahead, a
@@ -226,7 +228,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Diffu
         self.seed_ = self._new_seed()
         seasons = season_lengths_of(self.season_length, default_season_length(panel.frequency))
         with self._private_streams(_TRAINING):
-            self.model_, _, history = fit_model(
+            self.model_, training, history = fit_model(
                 panel,
                 BaseSettings.choose(horizon, seasons, int(np.median(panel.lengths))),
                 most_windows=windows,
@@ -238,7 +240,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Diffu
             )
         if history is not None:
             self.history_ = history
-        self.panel_ = panel
+        self.panel_, self.conformal_ = panel, ConformalState.begin(training)
         return self
 
     def _read_training(self, X: Any, y: Any, static_df: Any, horizon: int) -> tuple[Panel, int]:
@@ -465,12 +467,14 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Diffu
             "framed": self.framed_,
             "model": model_values(self.model_),
             "panel": panel_values(self.panel_),
+            "conformal": vars(self.conformal_),
         }
 
     def _restore_fitted_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         self.framed_ = bool(values["framed"])
         self.model_ = restored_model(tensors, values["model"])
         self.panel_ = restored_panel(values["panel"])
+        self.conformal_ = ConformalState(**values["conformal"])
 
     def __sklearn_tags__(self) -> Tags:
         """Tell scikit-learn what the estimator takes."""

@@ -229,6 +229,7 @@ def train_window_network(
     *,
     n_context: int,
     gap_persistence: float = 0.0,
+    start: WindowNetwork | None = None,
 ) -> tuple[WindowNetwork, TrainingHistory]:
     """Build and train a network.
 
@@ -248,6 +249,8 @@ def train_window_network(
         Context tokens of a window.
     gap_persistence : float in [0, 1)
         Of residuals in gaps, see `gap_law`.
+    start : WindowNetwork, optional
+        The network to train on, in place; by default a new one.
     """
     residual = np.clip(tokens.residual, -_CLIP, _CLIP)
     windows = _Batch(
@@ -261,7 +264,7 @@ def train_window_network(
         ).float(),
     )
     corruption = _Corruption(law, n_context, settings.rolling_share)
-    network = WindowNetwork(
+    network = start or WindowNetwork(
         settings.n_members, residual.shape[1], inputs.shape[1], width=settings.width,
         depth=settings.depth, dropout=settings.dropout, generator=generator,
     )  # fmt: skip
