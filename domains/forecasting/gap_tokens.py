@@ -24,7 +24,8 @@ from .tokens import WindowTokens, token_count, token_inputs
 __all__ = ["GapWindows", "fit_gap_base", "gap_training_tokens"]
 
 _CLIP = 10.0
-_MOST_CELLS = 200_000  # values of the rows that gaps are learned from
+_MOST_CELLS = 100_000  # values of the rows that gaps are learned from
+_ROUNDS = 3  # of masks of each kind, of which the base sees one
 _SHORTEST_LONGEST = 8  # the longest artificial block is at least this long
 
 
@@ -116,10 +117,12 @@ def fit_gap_base(
     rows = rows[:: -(-len(rows) * values.shape[1] // _MOST_CELLS)]
     longest = min(max(settings.horizon, _SHORTEST_LONGEST), max(values.shape[1] // 4, 1))
     truth = values[rows]
-    copies = np.where(artificial_gaps(truth, longest, generator), np.nan, truth)
+    masks = [artificial_gaps(truth, longest, generator) for _ in range(_ROUNDS)]
+    copies = np.where(np.concatenate(masks), np.nan, truth)
     # A row of which all was hidden would be a row without any known value.
     copies = np.where(np.isnan(copies).all(axis=2, keepdims=True), truth, copies)
-    return GapBase.fit(copies, truth, settings.periods, series.units[rows]), rows, copies
+    base = GapBase.fit(copies[: len(masks[0])], truth, settings.periods, series.units[rows])
+    return base, rows, copies
 
 
 def gap_training_tokens(
@@ -168,7 +171,7 @@ def gap_training_tokens(
         np.ones(len(windows), dtype=bool),
         series.absolute_step(windows),
     )
-    return tokens.take(np.isfinite(residual).any(axis=1))
+    return tokens.take(np.flatnonzero(np.isfinite(residual).any(axis=1)))
 
 
 def _offsets(settings: BaseSettings) -> Integers:

@@ -23,12 +23,12 @@ from .history import Floats
 from .model import ForecastModel
 from .panel import Panel
 
-__all__ = ["ImputationMethods"]
+__all__ = ["GivenSeries", "ImputationMethods"]
 
 _SAMPLE = "sample_id"
 
 
-class _Given(NamedTuple):
+class GivenSeries(NamedTuple):
     """Series as they were given: their panel, and the frame they came in, if any."""
 
     panel: Panel
@@ -109,7 +109,7 @@ class ImputationMethods:
         chosen = completed[:, 0] if n_samples is None else completed
         return chosen[..., 0] if given.panel.n_channels == 1 and np.ndim(X) != 3 else chosen
 
-    def _series_to_complete(self, X: Any, df: Any) -> _Given:
+    def _series_to_complete(self, X: Any, df: Any) -> GivenSeries:
         check_is_fitted(self)
         if X is not None and df is not None:
             raise ValueError("give the series either as X or as df, not both")
@@ -126,7 +126,7 @@ class ImputationMethods:
         if panel.n_channels != self.panel_.n_channels:
             raise ValueError(f"X has {panel.n_channels} channels, expected {self.panel_.n_channels}")
         _refuse_unknown(panel)
-        return _Given(panel, frame)
+        return GivenSeries(panel, frame)
 
     def _completed(self, panel: Panel, n_samples: int, *, nfe: int, seed: int, median: bool) -> Floats:
         """Return completed values of shape (series, samples or 1, length, channels)."""

@@ -1,0 +1,133 @@
+"""Anomaly scores: what was planted is found, in any units and order, without a look ahead where promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sciffusion import DiffusionForecaster
+
+KINDS = ("forecast", "denoising", "combined")
+
+
+def waves(count: int, length: int, seed: int) -> np.ndarray:
+    """Return noisy waves of 12 steps."""
+    noise = np.random.default_rng(seed).normal(0.0, 0.3, (count, length))
+    return 5.0 + 2.0 * np.sin(np.arange(length) * np.pi / 6.0) + noise
+
+
+def fitted(network_off: bool) -> DiffusionForecaster:
+    """Return a forecaster of waves."""
+    model = DiffusionForecaster(
+        horizon=8, season_length=12, network_off=network_off, n_members=2, width=32, max_steps=30,
+        batch_size=32, nfe=4, random_state=0,
+    )  # fmt: skip
+    return model.fit(waves(3, 150, 0))
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["network off", "network"])
+def model(request: pytest.FixtureRequest) -> DiffusionForecaster:
+    """Either forecaster."""
+    return fitted(request.param)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_planted_spike_has_the_top_score_and_the_rest_are_about_one(
+    model: DiffusionForecaster, kind: str
+) -> None:
+    X = waves(2, 150, 1)
+    X[1, 101] += 4.0
+    scores = model.anomaly_score(X, kind=kind)
+    assert scores.shape == X.shape
+    assert np.nanargmax(scores[1]) == 101
+    assert scores[1, 101] > 1.5 * np.nanmax(scores[0])
+    assert 0.1 < np.nanmedian(scores) < 2.0
+
+
+def test_a_change_of_shape_shows_in_the_average_over_a_window(model: DiffusionForecaster) -> None:
+    X = waves(1, 240, 2)
+    X[0, 150:162] = X[0, 150:162][::-1]
+    scores = model.anomaly_score(X, window=12)[0]
+    assert 144 <= np.nanargmax(scores) <= 168
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_have_no_units(model: DiffusionForecaster, kind: str) -> None:
+    X = waves(2, 100, 3)
+    np.testing.assert_allclose(
+        model.anomaly_score(1000.0 * X, kind=kind), model.anomaly_score(X, kind=kind), rtol=2e-3, atol=1e-3
+    )
+
+
+def test_forecast_scores_do_not_look_ahead_and_others_do(model: DiffusionForecaster) -> None:
+    X = waves(1, 120, 4)
+    changed = X.copy()
+    changed[0, 100:] += 3.0
+    for kind, same in (("forecast", True), ("denoising", False)):
+        one, other = (model.anomaly_score(values, kind=kind, window=4)[0, :100] for values in (X, changed))
+        assert np.allclose(one, other, equal_nan=True) == same
+
+
+def test_windows_average_the_scores_they_say(model: DiffusionForecaster) -> None:
+    X = waves(1, 80, 5)
+    single = model.anomaly_score(X, kind="denoising")[0]
+    wide = model.anomaly_score(X, kind="denoising", window=3)[0]
+    np.testing.assert_allclose(wide[40], single[39:42].mean())
+    np.testing.assert_allclose(wide[0], single[:2].mean())
+    causal = model.anomaly_score(X, kind="forecast")[0]
+    np.testing.assert_allclose(model.anomaly_score(X, kind="forecast", window=3)[0, 60], causal[58:61].mean())
+
+
+def test_missing_rows_have_no_score_and_others_do(model: DiffusionForecaster) -> None:
+    X = waves(2, 100, 6)
+    X[0, 40:44] = np.nan
+    X[1, -2:] = np.nan
+    scores = model.anomaly_score(X)
+    np.testing.assert_array_equal(np.isnan(scores), np.isnan(X))
+    ahead = model.anomaly_score(X, kind="forecast")
+    assert np.isnan(ahead[:, 0]).all()
+    assert np.isfinite(ahead[:, 30:40]).all()
+
+
+def test_frames_keep_rows_and_order_and_series_do_not_matter_to_each_other(
+    model: DiffusionForecaster,
+) -> None:
+    X = waves(3, 90, 7)
+    stamps = pd.date_range("2024-01-01", periods=90, freq="D")
+    frame = pd.concat(
+        [pd.DataFrame({"unique_id": f"s{i}", "ds": stamps, "y": row}) for i, row in enumerate(X)]
+    )
+    framed = DiffusionForecaster(horizon=8, season_length=12, network_off=True, random_state=0).fit(frame)
+    whole = framed.anomaly_score(frame)
+    assert list(whole.columns) == ["unique_id", "ds", "score"]
+    assert (whole.index == frame.index).all()
+    shuffled = frame.sample(frac=1.0, random_state=0)
+    mixed = framed.anomaly_score(df=shuffled)
+    assert (mixed[["unique_id", "ds"]].to_numpy() == shuffled[["unique_id", "ds"]].to_numpy()).all()
+    back = whole.merge(mixed, on=["unique_id", "ds"])
+    np.testing.assert_allclose(back["score_x"], back["score_y"], rtol=1e-6)
+    alone = framed.anomaly_score(frame[frame["unique_id"] == "s1"])["score"].to_numpy()
+    np.testing.assert_allclose(alone, whole.loc[(whole["unique_id"] == "s1").to_numpy(), "score"], rtol=1e-6)
+    np.testing.assert_array_equal(framed.anomaly_score()["score"], whole["score"])
+
+
+def test_several_channels_share_a_score() -> None:
+    X = np.stack([waves(2, 150, 8), 100.0 * waves(2, 150, 9)], axis=2)
+    model = DiffusionForecaster(horizon=8, season_length=12, network_off=True, random_state=0).fit(X)
+    X[0, 77, 0] -= 4.0
+    scores = model.anomaly_score(X)
+    assert scores.shape == (2, 150)
+    assert scores[0].argmax() == 77
+    X[0, 20, 1] = np.nan
+    assert np.isfinite(model.anomaly_score(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"kind": "odd"}, "kind"), ({"window": 0}, "window"), ({"nfe": 1}, "nfe")]
+)
+def test_bad_arguments_are_named(
+    model: DiffusionForecaster, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.anomaly_score(waves(1, 60, 0), **arguments)
