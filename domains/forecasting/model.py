@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciffusion.estimators.chunking import map_chunks
 from sciffusion.estimators.random_state import private_generator
 
 from .base_forecast import BaseForecaster, Series, TrainingBase
@@ -29,6 +30,8 @@ from .tokens import InputScale, WindowTokens, forecast_tokens, token_count
 from .window_network import WindowNetwork
 
 __all__ = ["ForecastModel", "Prepared", "channel_residuals"]
+
+_COPIES = 40  # of the histories at a time, roughly, while the base forecasts
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,18 +151,29 @@ class ForecastModel:
         first = self._draw_block(panel, n_samples, nfe=nfe, seed=seed, device=device)
         if horizon <= self.horizon:
             return first[:, :, :horizon]
-        rest = [
-            self._continue(panel.take([place]), first[place], horizon, nfe=nfe, seed=seed + 1, device=device)
-            for place in range(panel.n_series)
-        ]
-        return np.concatenate([first, np.stack(rest)], axis=2)
+
+        def rest(place: slice) -> Floats:
+            some = panel.take(place)
+            return self._continue(some, first[place], horizon, nfe=nfe, seed=seed + 1, device=device)
+
+        values_of_series = n_samples * panel.n_channels * (panel.length + horizon)
+        parts = map_chunks(rest, panel.n_series, _COPIES * 8 * values_of_series)
+        return np.concatenate([first, np.concatenate(parts)], axis=2)
 
     def _draw_block(
-        self, panel: Panel, n_samples: int, *, nfe: int, seed: int, device: torch.device
+        self,
+        panel: Panel,
+        n_samples: int,
+        *,
+        nfe: int,
+        seed: int,
+        device: torch.device,
+        streams: tuple[Hashable, ...] | None = None,
     ) -> Floats:
+        """Draw one horizon of a panel; `streams` name the noise of its series, by default their ids."""
         series = self.base.series(panel)
         prepared = self.prepare(series, series.last_windows())
-        noise = self.starting_noise(panel.ids, n_samples, seed)
+        noise = self.starting_noise(panel.ids if streams is None else streams, n_samples, seed)
         flat = noise.reshape(series.n_rows, n_samples, noise.shape[-1])
         residuals = self.residuals(prepared, flat, nfe=nfe, device=device)
         values = self.values(prepared, residuals)
@@ -172,34 +186,38 @@ class ForecastModel:
         return drawn if self.lower_bound is None else np.maximum(drawn, self.lower_bound)
 
     def _continue(
-        self, one: Panel, paths: Floats, horizon: int, *, nfe: int, seed: int, device: torch.device
+        self, panel: Panel, paths: Floats, horizon: int, *, nfe: int, seed: int, device: torch.device
     ) -> Floats:
-        """Return steps ``self.horizon`` to `horizon` of each path of one series."""
-        extended = _extended(one, paths)
+        """Return steps ``self.horizon`` to `horizon` of paths of shape (series, samples, steps, channels)."""
+        count, n_samples, done, n_channels = paths.shape
+        streams = tuple((name, path) for name in panel.ids for path in range(n_samples))
+        extended = _extended(panel, paths)
         found: list[Floats] = []
-        done = paths.shape[1]
         while done < horizon:
-            block = self._draw_block(extended, 1, nfe=nfe, seed=seed + done, device=device)[:, 0]
+            block = self._draw_block(
+                extended, 1, nfe=nfe, seed=seed + done, device=device, streams=streams
+            )[:, 0]  # fmt: skip
             found.append(block)
             extended = _appended(extended, block)
             done += block.shape[1]
-        return np.concatenate(found, axis=1)[:, : horizon - paths.shape[1]]
+        rest = np.concatenate(found, axis=1)[:, : horizon - paths.shape[2]]
+        return rest.reshape(count, n_samples, -1, n_channels)
 
 
-def _extended(one: Panel, paths: Floats) -> Panel:
-    """Return a panel with a series for each path: the history of `one`, then the path."""
-    count = len(paths)
+def _extended(panel: Panel, paths: Floats) -> Panel:
+    """Return a panel with a row for each path: its series' history and name, then the path."""
+    count = paths.shape[1]
     many = replace(
-        one,
-        ids=tuple(range(count)),
-        values=np.repeat(one.values, count, axis=0),
-        lengths=np.repeat(one.lengths, count),
-        last_step=np.repeat(one.last_step, count),
-        past=np.repeat(one.past, count, axis=0),
-        future=np.repeat(one.future, count, axis=0),
-        static=np.repeat(one.static, count, axis=0),
+        panel,
+        ids=tuple(name for name in panel.ids for _ in range(count)),
+        values=np.repeat(panel.values, count, axis=0),
+        lengths=np.repeat(panel.lengths, count),
+        last_step=np.repeat(panel.last_step, count),
+        past=np.repeat(panel.past, count, axis=0),
+        future=np.repeat(panel.future, count, axis=0),
+        static=np.repeat(panel.static, count, axis=0),
     )
-    return _appended(many, paths)
+    return _appended(many, paths.reshape(len(many.ids), *paths.shape[2:]))
 
 
 def _appended(panel: Panel, block: Floats) -> Panel:

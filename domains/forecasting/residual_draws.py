@@ -20,19 +20,21 @@ from .window_network import PATH, WindowCondition, WindowNetwork, window_denoise
 
 __all__ = ["FlowRun", "draw_residuals", "flow_grid", "plain_run"]
 
-_MIN_NOISE = 0.02  # of the last step before the data
+_MIN_NOISE = 0.02  # where a run ends, relative to the residual
 
 #: Makes a run of the flow: takes the denoiser, the grid and the starting state, returns its samples.
 FlowRun = Callable[[Any, Tensor, State, WindowCondition], Tensor]
 
 
 def flow_grid(nfe: int) -> Tensor:
-    """Return the times of a run with at most `nfe` evaluations, two a step, equally spaced in angle.
+    """Return the times of a run with at most `nfe` >= 2 evaluations, two a step, equally spaced in angle.
 
     In the angle the velocity of the flow is the network itself, which stays bounded, and is exactly zero for
-    one that has learned nothing: a second-order step is then exact, and a few of them suffice.
+    one that has learned nothing: a second-order step is then exact, and a few of them suffice. The last time
+    is where little noise is left, and that little stays in: a step on to the data would be one of first
+    order, and would shrink the residuals to their mean.
     """
-    return angle_grid(PATH, max(nfe // 2, 1), last_log_snr=-math.log(_MIN_NOISE))
+    return angle_grid(PATH, nfe // 2 + 1, last_log_snr=-math.log(_MIN_NOISE))[:-1]
 
 
 def plain_run(

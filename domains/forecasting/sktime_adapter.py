@@ -182,7 +182,8 @@ class SktimeDiffusionForecaster(BaseForecaster):
         return self._table(fh, np.median(self._paths(fh, X), axis=1), self._get_columns())
 
     def _predict_quantiles(self, fh: Any, X: pd.DataFrame | None, alpha: Any) -> pd.DataFrame:
-        found = np.quantile(self._paths(fh, X), alpha, axis=1)
+        # At the positions k / (n + 1), as the forecaster reads them.
+        found = np.quantile(self._paths(fh, X), alpha, axis=1, method="weibull")
         columns = self._get_columns(method="predict_quantiles", alpha=alpha)
         return self._table(fh, np.moveaxis(found, 0, -1), columns)
 
