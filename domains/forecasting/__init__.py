@@ -22,6 +22,7 @@ from .metrics import (
     weighted_quantile_loss,
 )
 from .panel import Panel
+from .zero_shot import ZeroShotForecaster
 
 if TYPE_CHECKING:
     from .sktime_adapter import SktimeDiffusionForecaster as SktimeDiffusionForecaster
@@ -32,6 +33,7 @@ __all__ = [
     "Forecaster",
     "GapWarning",
     "Panel",
+    "ZeroShotForecaster",
     "backtest",
     "crps",
     "energy_score",
