@@ -227,6 +227,10 @@ def anomaly(
         float | None,
         typer.Option(help="Rows above it are marked.", metavar="SCORE", show_default=False),
     ] = None,
+    kind: Annotated[
+        str, typer.Option(help="combined, denoising, or forecast (looks back only).", metavar="NAME")
+    ] = "combined",
+    window: Annotated[int, typer.Option(help="Rows to average scores over.", metavar="N", min=1)] = 1,
     plot: Picture = None,
     time_format: TimeFormat = "",
     device: Device = "auto",
@@ -236,15 +240,16 @@ def anomaly(
 ) -> None:
     """Score every row by how strange it is for the model.
 
-    Writes names, times and scores, higher meaning stranger, and prints the highest five. With --threshold
-    there is a column 'anomaly', 1 for the rows above it.
+    Writes names, times and scores, higher meaning stranger (about 1 is usual), and prints the highest five.
+    Give the history of new rows along with them. With --threshold there is a column 'anomaly', 1 for the rows
+    above it.
     """
     check_outputs([out], plot, force)
     with session(threads):
         model = load_model(model_file, device)
         frame = FileOfSeries.of(model, time_format, separator).read(data)
         with waiting("scoring"):
-            scores = model.anomaly_score(df=frame)
+            scores = model.anomaly_score(df=frame, kind=kind, window=window)
         if threshold is not None:
             scores = scores.assign(anomaly=(scores["score"] > threshold).astype(int))
         write_csv(out, without_only_id(scores, model.id_col), separator)

@@ -228,12 +228,12 @@ def _numbers(column: pd.Series[str]) -> NDArray[np.float64]:
 
 
 def _suggestion(name: str, columns: Sequence[str]) -> str:
+    if len(columns) == 1 and any(mark in columns[0] for mark in (";", "\t", "|")):
+        return f"the header is the single column {columns[0]!r}: give the right --separator"
     lower = {column.lower(): column for column in columns}
     close = [lower[match] for match in get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
-    if len(columns) == 1 and any(mark in columns[0] for mark in (";", "\t", "|")):
-        return f"the header is the single column {columns[0]!r}: give the right --separator"
     shown = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
     return f"the columns are {shown}"
 
