@@ -174,9 +174,18 @@ class BaseForecaster:
 
     @classmethod
     def fit(
-        cls, panel: Panel, settings: BaseSettings, *, most_windows: int
+        cls, panel: Panel, settings: BaseSettings, *, most_windows: int, named: bool = True
     ) -> tuple[BaseForecaster, TrainingBase]:
         """Fit to all windows of a panel, or to `most_windows` of them spread evenly.
+
+        Parameters
+        ----------
+        panel : Panel
+        settings : BaseSettings
+        most_windows : int
+        named : bool
+            Whether series will be known by their names. Rows of arrays are not: the first row of another
+            array is another series, and must not be given the weights of its own that this one has.
 
         Raises
         ------
@@ -198,9 +207,11 @@ class BaseForecaster:
         forecasts["ridge"] = context.location + context.scale * unseen
         members, median = members_array(forecasts, tuple(forecasts))
         stack = Stack.fit(tuple(forecasts), members, median, targets, units)
-        found = OwnStack.fit(
-            stack, series.row_names(), windows.row, windows.origin, members, median, targets, units
-        )
+        found = None
+        if named:
+            found = OwnStack.fit(
+                stack, series.row_names(), windows.row, windows.origin, members, median, targets, units
+            )
         own, unseen_weights = (None, None) if found is None else found
         location = stack.combine(members, median, unseen_weights)
         signals = error_signals(series.history, windows, settings.horizon, settings.periods)
@@ -252,6 +263,12 @@ def training_windows(series: Series, settings: BaseSettings, most: int) -> Windo
     """Return the windows to fit to: known context, some known target, evenly thinned to `most`."""
     history, horizon = series.history, settings.horizon
     length = history.length
+    none = ValueError(
+        f"no series has a history and {horizon} known values after it; give longer series or a "
+        "shorter horizon"
+    )
+    if length <= horizon:
+        raise none
     own = length - series.begin
     season = settings.periods[0] if settings.periods else 1
     warm_up = np.where(own > 6 * season, 2 * season, season)
@@ -266,10 +283,7 @@ def training_windows(series: Series, settings: BaseSettings, most: int) -> Windo
     possible &= ahead >= max(1, horizon // 2)
     total = int(possible.sum())
     if total == 0:
-        raise ValueError(
-            f"no series has a history and {horizon} known values after it; give longer series or a "
-            "shorter horizon"
-        )
+        raise none
     stride = -(-total // most)
     possible &= (length - horizon - 1 - origins) % stride == 0
     if not possible.any():  # a thin panel of very short rows

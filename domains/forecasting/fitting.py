@@ -31,6 +31,7 @@ def fit_model(
     network: NetworkSettings | None,
     lower_bound: float | None,
     calibrate: bool = True,
+    named: bool = True,
     generator: torch.Generator,
     train: Callable[..., TrainingHistory],
 ) -> tuple[ForecastModel, TrainingBase, TrainingHistory | None]:
@@ -47,6 +48,8 @@ def fit_model(
     lower_bound : float or None
     calibrate : bool
         Recalibrate the draws on windows that were held out.
+    named : bool
+        Whether series will be known by their names, see `BaseForecaster.fit`.
     generator : torch.Generator
         Draws the starting weights; on the CPU.
     train : callable
@@ -56,7 +59,7 @@ def fit_model(
     -------
     ForecastModel, TrainingBase, TrainingHistory or None
     """
-    base, training = BaseForecaster.fit(panel, settings, most_windows=most_windows)
+    base, training = BaseForecaster.fit(panel, settings, most_windows=most_windows, named=named)
     law = ResidualLaw.fit(channel_residuals(training, panel.n_channels))
     unit = replace(training, residuals=training.residuals / law.std)
     series = base.series(panel)

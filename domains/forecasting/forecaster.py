@@ -235,6 +235,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
                 network=None if off else settings,
                 lower_bound=self._lower_bound(panel),
                 calibrate=check_boolean("calibrate", self.calibrate),
+                named=self.framed_ or isinstance(X, Panel),
                 generator=self._generator(_TRAINING),
                 train=self._train,
             )

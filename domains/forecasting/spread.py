@@ -116,7 +116,8 @@ class Spread:
         inputs = np.stack([signals[name] for name in names]) / units
         sizes = np.abs(residuals) / units
         usable = np.isfinite(sizes)
-        typical = float(sizes[usable].mean()) if usable.any() else 1.0
+        # Forecasts without any error, of constant series, leave nothing to learn from but the floor.
+        typical = max(float(sizes[usable].mean()), _FLOOR) if usable.any() else 1.0
         means = inputs[:, usable].mean(axis=1) if usable.any() else np.ones(len(names))
         prior = typical / (len(names) * np.maximum(means, _SMALL_SIGNAL * typical))
         common = _fit_range(inputs, sizes, prior, _TO_PRIOR / max(usable.sum(), 1))
