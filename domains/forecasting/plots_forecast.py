@@ -123,7 +123,7 @@ def draw_fan(ax: Axes, fan: Fan, *, paths: Any = (), label: bool = True) -> None
         name = "paths" if label and place == 0 else "_"
         ax.plot(fan.times, path, color=FORECAST, linewidth=0.6, alpha=0.8, label=name)
     ends = {"marker": "o", "markersize": 4} if single else {}
-    ax.plot(fan.times, fan.median, color=FORECAST, linewidth=2.0, label="median" if label else None, **ends)  # type: ignore[arg-type]
+    ax.plot(fan.times, fan.median, color=FORECAST, linewidth=1.7, label="median" if label else None, **ends)  # type: ignore[arg-type]
 
 
 def _joined(history: Any, truth: Any, columns: Columns, length: int) -> pd.DataFrame | None:

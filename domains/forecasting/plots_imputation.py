@@ -203,7 +203,7 @@ def _draw_filled(ax: Axes, one: _Filled, paths: Floats) -> None:
         label = "paths" if place == 0 else None
         ax.plot(one.times, line, color=FORECAST, linewidth=0.6, alpha=0.8, label=label)
     median = np.where(touched, one.median, np.nan)
-    ax.plot(one.times, median, color=FORECAST, linewidth=2.0, label="median")
+    ax.plot(one.times, median, color=FORECAST, linewidth=1.7, label="median")
     draw_series(ax, one.times, one.values, color=INK, linewidth=1.1, label="observed")
 
 
