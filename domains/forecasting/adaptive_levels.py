@@ -10,8 +10,8 @@ where :math:`\mathrm{err}_t` is the share of the values of time t that lay outsi
 within :math:`(\max(\alpha_0, 1 - \alpha_0) + \gamma) / (\gamma T)` of :math:`\alpha`, as long as intervals of
 :math:`\alpha_t \le 0` cover everything and those of :math:`\alpha_t \ge 1` nothing (Gibbs and Candes,
 *Adaptive Conformal Inference Under Distribution Shift*, arXiv 2106.00170). Here every step ahead has
-levels of its own, the new errors join the held-out ones (the oldest leave), and in place of an infinite interval stands the
-widest one that the errors know.
+levels of its own, the new errors join the held-out ones (the oldest leave), and in place of an infinite
+interval stands the widest one that the errors know.
 """
 
 from __future__ import annotations

@@ -13,9 +13,8 @@ therefore passed through
 the same for all series and steps ahead. T is increasing, so ranks and the dependence of steps and channels
 stay as they are, and quantiles, intervals, medians and events are still read from one set of draws. Scale a
 and power p minimise the quantile loss of held-out windows (levels .1 to .9 and, counted twice, .025 and
-.975); the slope s of the tails is the least that covers 95 % of their values by the central 95 % interval.
-With n windows that do not overlap the logarithms of a, p and s are shrunk by :math:`n / (n + 3)` to the
-identity, which is :math:`a = p = s = 1`.
+.975), and are shrunk to the identity, :math:`a = p = 1`, by a share of their logarithms; the slope s of the
+tails is then the least with which the central 95 % interval covers 95 % of the values held out.
 
 Held-out quantiles are those of Weibull's positions k/(n+1), which a fresh value falls below with just the
 stated probability. The map is a construction of this library; recalibration by held-out data is that of
@@ -45,7 +44,6 @@ LEVELS: Floats = np.array([0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0
 _KNOT = 1.3
 _WEIGHTS = np.array([2.0, *[1.0] * 9, 2.0])
 _COVERAGE = 0.95  # of the interval between the first and the last level
-_TO_IDENTITY = 3.0  # windows' worth of shrinkage
 _MOST_VALUES = 6000  # residuals that the loss looks at
 _FEWEST_VALUES = 20
 _BOUNDS = ((0.25, 2.0), (1.0, 2.0))  # of scale and power
@@ -93,7 +91,7 @@ class Recalibration:
         return result
 
     @classmethod
-    def fit(cls, quantiles: Floats, residuals: Floats, n_windows: float) -> Recalibration:
+    def fit(cls, quantiles: Floats, residuals: Floats, share: float = 1.0) -> Recalibration:
         """Fit to held-out windows.
 
         Parameters
@@ -102,8 +100,8 @@ class Recalibration:
             Quantiles of the draws at `LEVELS`, in units of the residuals; the shape may be broadcast.
         residuals : ndarray of any shape
             What was observed; NaN where nothing was.
-        n_windows : float
-            How many windows that do not overlap there are, roughly.
+        share : float in [0, 1], default 1
+            How much of the logarithms of scale and power to keep.
 
         Returns
         -------
@@ -115,10 +113,8 @@ class Recalibration:
         if len(found) < _FEWEST_VALUES:
             return cls()
         known = np.broadcast_to(quantiles, (len(LEVELS), *residuals.shape))[:, seen]
-        middle = _fitted_middle(known, found)
-        fitted = np.array([*middle, _fitted_tail(known, found, *middle)])
-        share = n_windows / (n_windows + _TO_IDENTITY)
-        return cls(*(float(one) for one in fitted**share))
+        scale, power = (one**share for one in _fitted_middle(known, found))
+        return cls(scale, power, _fitted_tail(known, found, scale, power))
 
 
 def _fitted_middle(quantiles: Floats, residuals: Floats) -> tuple[float, float]:

@@ -12,7 +12,7 @@ noised future is kept: with W the horizon of the model, the residual of step k a
 2. makes one step of the flow from the times :math:`(k+1)/W` to :math:`k/W`, given the new history;
 3. finishes a copy to time 0, in `finish_steps` steps, for the paths that are given away.
 
-A push thus costs ``1 + 2 * finish_steps`` evaluations (1 where only one step ahead is asked for), against
+A push thus costs ``2 * finish_steps`` evaluations (1 where only one step ahead is asked for), against
 `nfe` for fresh paths. Location and scale are those of the base at the new origin in both modes. With the
 network off both modes are exact: Gaussian residuals with the covariance R. With a network the rolling mode is
 an approximation: what the near residuals have learned of older histories is not revised but by the last steps
@@ -70,7 +70,7 @@ class StreamMethods:
         n_samples: int | None = None,
         *,
         mode: str = "rolling",
-        finish_steps: int = 1,
+        finish_steps: int = 2,
         keep: int | None = None,
         futr_df: Any = None,
         nfe: int | None = None,
@@ -86,8 +86,9 @@ class StreamMethods:
             Paths a series.
         mode : {"rolling", "fresh"}
             Whether paths are moved along with the window or drawn anew; see `ForecastStream`.
-        finish_steps : int >= 1, default 1
-            Steps from the moved window to clean paths, of two evaluations each, for ``"rolling"``.
+        finish_steps : int >= 1, default 2
+            Steps from the moved window to clean paths for ``"rolling"``, of two evaluations but for the last,
+            which takes one.
         keep : int, optional
             Rows of history to keep of each series; by default all. Fewer cost less at each push.
         futr_df : DataFrame, optional
@@ -276,11 +277,11 @@ class ForecastStream:
         _, prepared = self._prepare(ahead)
         n_steps = max(self.nfe // 2, 1)
         grid = _boundary(width, width, n_steps)
-        self._waiting = self._flow(prepared, noise, grid, Heun(), 2 * n_steps)
+        self._waiting = self._flow(prepared, noise, grid, Heun())
         self._finish(prepared)
 
     def _redraw(self, ahead: Panel) -> None:
-        self._count(self.nfe)
+        self._count(2 * max(self.nfe // 2, 1))
         self.draws = self._model.draw(
             ahead, self.h, self.n_samples, nfe=self.nfe, seed=self.seed + self.n_pushes,
             device=self._forecaster._compute_device(),
@@ -297,7 +298,7 @@ class ForecastStream:
                 state = self._shifted(state, [ahead.ids[place] for place in chosen], number)
             grid = _boundary(width, min(int(steps), width), 1)
             part = _rows(prepared, chosen, ahead.n_channels)
-            waiting[chosen] = self._flow(part, state, grid, Euler(), 1)
+            waiting[chosen] = self._flow(part, state, grid, Euler())
         self._waiting = waiting
         self._finish(prepared)
 
@@ -329,32 +330,33 @@ class ForecastStream:
             ladder = torch.arange(width, dtype=torch.float64) / width
             shares = torch.linspace(1.0, 0.0, self.finish_steps + 1, dtype=torch.float64)
             grid = shares[:, None] * ladder
-            residuals = self._flow(prepared, residuals, grid, Heun(), 2 * self.finish_steps)
+            residuals = self._flow(prepared, residuals, grid, Heun())
         n_series, n_channels = self._waiting.shape[:2]
         flat = residuals.reshape(n_series * n_channels, self.n_samples, width).double().numpy()
         values = self._model.values(prepared, flat)
         shaped = values.reshape(n_series, n_channels, self.n_samples, width)[..., : self.h]
         self.draws = np.moveaxis(shaped, 1, 3)
 
-    def _flow(self, prepared: Prepared, state: Tensor, grid: Tensor, solver: Any, nfe: int) -> Tensor:
+    def _flow(self, prepared: Prepared, state: Tensor, grid: Tensor, solver: Any) -> Tensor:
         """Walk a window of shape (series, channels, draws, width) along times of shape (steps + 1, width)."""
         model = self._model
         if model.network is None:
             return state
-        self._count(nfe)
         context = torch.zeros(len(grid), model.n_context, dtype=grid.dtype)
         times = torch.cat([context, grid], dim=1)[:, None]
+        counts: list[int] = []
 
         def run(denoiser: Any, _: Tensor, start: State, condition: Any) -> Tensor:
-            return sample(
-                denoiser, solver, times.to(start.x.device), state=start, condition=condition
-            ).samples
+            result = sample(denoiser, solver, times.to(start.x.device), state=start, condition=condition)
+            counts.append(result.nfe)
+            return result.samples
 
         flat = state.reshape(-1, self.n_samples, model.horizon)
         padded = torch.cat([flat.new_zeros(*flat.shape[:2], model.n_context), flat], dim=-1)
         found = model.residuals(
             prepared, padded, nfe=self.nfe, device=self._forecaster._compute_device(), run=run
         )
+        self._count(max(counts))  # chunks of one batch count once
         return torch.from_numpy(found).to(state).reshape(state.shape)
 
     def _count(self, nfe: int) -> None:

@@ -29,7 +29,7 @@ from sciffusion.estimators.validation import check_integer, check_number
 from .adaptive_levels import ConformalState
 from .arrays import panel_of_array
 from .base_forecast import Series, training_windows
-from .history import Floats, Windows
+from .history import Floats, Integers, Windows
 from .model import ForecastModel
 from .panel import Panel
 from .panel_extension import extend_panel
@@ -83,10 +83,10 @@ class UpdateMethods:
         check_integer("n_steps", n_steps, low=0)
         panel = rows_after(self, X, static_df)
         model = self.model_
-        series = model.base.series(panel)
-        self.conformal_ = _judged(self.conformal_, model, series, self.panel_, gamma)
+        for errors in judged_errors(model, panel, self.panel_):
+            self.conformal_ = self.conformal_.observed(errors, gamma)
         if refit_base:
-            new = completed_windows(series, self.panel_, model)
+            new = completed_windows(model.base.series(panel), self.panel_, model)
             if len(new):
                 model = replace(model, base=model.base.updated(panel, new))
         if n_steps and model.network is not None:
@@ -128,14 +128,17 @@ def _appended(known: Panel, values: Floats) -> Panel:
     )
 
 
-def _old_end(series: Series, known: Panel) -> Floats:
+def _old_end(series: Series, known: Panel) -> Integers:
     """Return the position of the last row that was known of each row of `series`, -1 for new series."""
     panel = series.panel
     old = {name: int(last) for name, last in zip(known.ids, known.last_step, strict=True)}
-    ends = np.array([
-        panel.length - 1 - (int(last) - old[name]) if name in old else -1
-        for name, last in zip(panel.ids, panel.last_step, strict=True)
-    ])  # fmt: skip
+    ends = np.array(
+        [
+            panel.length - 1 - (int(last) - old[name]) if name in old else -1
+            for name, last in zip(panel.ids, panel.last_step, strict=True)
+        ],
+        dtype=np.int64,
+    )
     return np.repeat(ends, panel.n_channels)
 
 
@@ -148,15 +151,27 @@ def completed_windows(series: Series, known: Panel, model: ForecastModel) -> Win
     return every.take(every.origin + model.horizon > _old_end(series, known)[every.row])
 
 
-def judged_errors(model: ForecastModel, series: Series, known: Panel) -> Floats:
+def judged_errors(model: ForecastModel, panel: Panel, known: Panel) -> Floats:
     """Return the standardised errors that new values of known series were forecast with.
+
+    Parameters
+    ----------
+    model : ForecastModel
+        As it was before the new rows.
+    panel, known : Panel
+        With the new rows and without.
 
     Returns
     -------
     ndarray of shape (times, rows, horizon)
         For each new moment, oldest first; NaN where there is no forecast or no value.
     """
-    horizon, end = model.horizon, _old_end(series, known).astype(np.int64)
+    series, horizon = model.base.series(panel), model.horizon
+    units = model.base.series(known).units
+    series.units[: len(units)] = (
+        units  # typical changes, which new rows must not enter before they are judged
+    )
+    end = _old_end(series, known)
     length = series.history.length
     first = np.where(end >= 0, np.maximum(end - horizon + 1, 0), length)
     count = np.maximum(length - 1 - first, 0)
@@ -175,11 +190,3 @@ def judged_errors(model: ForecastModel, series: Series, known: Panel) -> Floats:
     where, ahead = np.nonzero(new)
     result[when, row[where], ahead] = errors[new]
     return result
-
-
-def _judged(
-    state: ConformalState, model: ForecastModel, series: Series, known: Panel, gamma: float
-) -> ConformalState:
-    for errors in judged_errors(model, series, known):
-        state = state.observed(errors, gamma)
-    return state

@@ -48,8 +48,8 @@ def test_gradients_at_nought_are_finite() -> None:
     assert torch.isfinite(slope).all()
 
 
-def _fit(residuals: np.ndarray, n_windows: float = 1e9) -> Recalibration:
-    return Recalibration.fit(norm.ppf(LEVELS)[:, None, None], residuals, n_windows)
+def _fit(residuals: np.ndarray, share: float = 1.0) -> Recalibration:
+    return Recalibration.fit(norm.ppf(LEVELS)[:, None, None], residuals, share)
 
 
 def test_calibrated_residuals_leave_the_draws_as_they_are() -> None:
@@ -80,11 +80,14 @@ def test_heavy_tails_are_covered_at_both_levels() -> None:
     assert covered(outer) == pytest.approx(0.95, abs=0.01)
 
 
-def test_few_windows_shrink_the_map_to_the_identity() -> None:
+def test_a_share_of_the_map_is_kept_and_the_tails_make_up_for_it() -> None:
     residuals = 0.5 * np.random.default_rng(3).standard_normal((200, 4))
-    scales = [_fit(residuals, n).scale for n in (0.0, 3.0, 1e9)]
-    assert scales[0] == 1.0
-    assert scales[1] == pytest.approx(np.sqrt(scales[2]))
+    fits = [_fit(residuals, share) for share in (0.0, 0.5, 1.0)]
+    assert fits[0].scale == fits[0].power == 1.0
+    assert fits[1].scale == pytest.approx(np.sqrt(fits[2].scale))
+    for one in fits[1:]:
+        bound = one(norm.ppf(np.array([0.975])))
+        assert (np.abs(residuals) <= bound).mean() >= 0.95
 
 
 def test_too_few_values_leave_the_identity() -> None:
