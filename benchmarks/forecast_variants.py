@@ -39,9 +39,9 @@ class RawTarget(BaseForecaster):
         return BaseForecast(location, scale, np.zeros((len(windows), shown, shape[1])))
 
     @classmethod
-    def fit(cls, panel: Any, settings: Any, *, most_windows: int) -> tuple[BaseForecaster, TrainingBase]:
+    def fit(cls, panel: Any, settings: Any, **keywords: Any) -> tuple[BaseForecaster, TrainingBase]:
         """Fit the base for its training windows only."""
-        base, training = super().fit(panel, settings, most_windows=most_windows)
+        base, training = super().fit(panel, settings, **keywords)
         series = base.series(panel)
         forecast = base.forecast(series, training.windows)
         missed = series.targets(training.windows, settings.horizon) - forecast.location
@@ -61,9 +61,9 @@ class OneScale(BaseForecaster):
         return replace(forecast, scale=scale)
 
     @classmethod
-    def fit(cls, panel: Any, settings: Any, *, most_windows: int) -> tuple[BaseForecaster, TrainingBase]:
+    def fit(cls, panel: Any, settings: Any, **keywords: Any) -> tuple[BaseForecaster, TrainingBase]:
         """Fit the base, then put its out-of-fold residuals into units of the series."""
-        base, training = super().fit(panel, settings, most_windows=most_windows)
+        base, training = super().fit(panel, settings, **keywords)
         forecast = cls._with_one_scale(training.forecast, base.series(panel), training.windows)
         residuals = training.residuals * training.forecast.scale / forecast.scale
         return base, TrainingBase(training.windows, forecast, residuals)
