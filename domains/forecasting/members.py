@@ -103,19 +103,21 @@ def _seasonal(
 
 
 def _multiplicative(history: History, windows: Windows, horizon: int, period: int) -> dict[str, Floats]:
-    """Return levels on seasonal means of logarithms, where all values are positive; NaN elsewhere."""
-    positive = np.nanmin(history.observed, axis=1, initial=np.inf) > 0.0
-    logarithms = np.full_like(history.observed, np.nan)
-    logarithms[positive] = np.log(history.observed[positive])
-    values = History(logarithms)
-    departures = logarithms - one_step_seasonal_mean(values, period, 3)
+    """Return levels on seasonal means of logarithms; NaN where a value up to the origin is not positive."""
+    observed = history.observed
+    missing = np.isnan(observed)
+    lowest = np.minimum.accumulate(np.where(missing, np.inf, observed), axis=1)
+    highest = np.maximum.accumulate(np.where(missing, 0.0, observed), axis=1)
+    logarithms = np.log(np.where(observed > 0.0, observed, np.nan))
+    departures = logarithms - one_step_seasonal_mean(History(logarithms), period, 3)
     mean = seasonal_mean(logarithms, windows, horizon, period, 3)
-    highest = np.log(np.nanmax(history.observed, axis=1, initial=1e-300).clip(1e-300)) + _MOST_GROWTH
+    most = np.log(_at_origins(highest, windows).clip(1e-300)) + _MOST_GROWTH
+    positive = _at_origins(lowest, windows) > 0.0
     forecasts = {}
     for rate in _DAMPING:
         level = np.nan_to_num(_at_origins(exponential_average(departures, rate), windows))
-        exponent = np.minimum(mean + level, highest[windows.row, None])
-        forecasts[f"season, product + level {rate:g}"] = np.exp(exponent)
+        product = np.exp(np.minimum(mean + level, most))
+        forecasts[f"season, product + level {rate:g}"] = np.where(positive, product, np.nan)
     return forecasts
 
 
