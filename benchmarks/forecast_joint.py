@@ -8,7 +8,7 @@ Three forecasts with *the same marginals*: the very same draws of our forecaster
   order, rho fitted to the ranks of the training residuals of all lags (*AR(1) copula*): what is laid over
   marginal forecasts where joint paths are wanted.
 
-All that can differ is how the steps of a path go together. Rolling origins on real sets as in
+All that can differ is how the steps of a path go together. Rolling origins on the thirteen real sets as in
 `forecast_protocol`; energy score over scale and root of horizon, variogram score of y / scale (p = .5), and
 the CRPS of the mean over the horizon, over the scale, which is what a planner adds up. A score is also given
 as a ratio to that of independent steps, averaged over sets in logarithms.
@@ -40,7 +40,7 @@ __all__ = ["ar1_paths", "copula_correlation", "independent_paths", "joint_bars",
 
 OURS, INDEPENDENT, COPULA = "ours", "independent steps", "AR(1) copula"
 SCORES = {"energy": "Energy score", "variogram": "Variogram score", "mean": "CRPS of the horizon's mean"}
-SETS = ("solar_hourly", "wind_hourly", "parking", "wikipedia_traffic", "walmart_sales", "m4_hourly")
+SETS = DATASETS
 QUICK_SETS = ("m4_hourly", "walmart_sales")
 N_DRAWS = 256
 RHO_GRID = np.linspace(-0.5, 0.999, 1500)
