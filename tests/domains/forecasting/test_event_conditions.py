@@ -29,7 +29,9 @@ def _walks(count: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def gaussian() -> DiffusionForecaster:
-    model = DiffusionForecaster(horizon=HORIZON, network_off=True, nonnegative=False, random_state=0)
+    model = DiffusionForecaster(
+        horizon=HORIZON, network_off=True, calibrate=False, nonnegative=False, random_state=0
+    )
     return model.fit(_walks(2))
 
 
@@ -137,7 +139,9 @@ def test_frames_get_a_weight_column_and_state_what_it_is_worth() -> None:
     df = pd.concat(
         [pd.DataFrame({"unique_id": f"s{k}", "ds": dates, "y": walk}) for k, walk in enumerate(_walks(2))]
     )
-    model = DiffusionForecaster(horizon=3, network_off=True, nonnegative=False, random_state=0).fit(df)
+    model = DiffusionForecaster(
+        horizon=3, network_off=True, calibrate=False, nonnegative=False, random_state=0
+    ).fit(df)
     highs = model.sample(n_samples=400).groupby("unique_id")["y"].quantile(0.9)
     found = model.sample(n_samples=300, condition=(_last, ">", highs))
     assert list(found.columns) == ["unique_id", "ds", "sample_id", "y", "weight"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.stats import multivariate_normal, norm
 
 from sciffusion import DiffusionForecaster
 from sciffusion.domains.forecasting.event_flow import PathEvents, WhiteFlow
+from sciffusion.domains.forecasting.recalibration import Recalibration
 
 HORIZON = 6
 METHODS = ("monte_carlo", "importance")
@@ -62,20 +64,20 @@ class Gaussian:
 
 @pytest.fixture(scope="module")
 def gaussian() -> DiffusionForecaster:
-    return DiffusionForecaster(horizon=HORIZON, network_off=True, nonnegative=False, random_state=0).fit(
-        _walks(3)
-    )
+    return DiffusionForecaster(
+        horizon=HORIZON, network_off=True, calibrate=False, nonnegative=False, random_state=0
+    ).fit(_walks(3))
 
 
 @pytest.fixture(scope="module")
 def trained() -> DiffusionForecaster:
     model = DiffusionForecaster(
         horizon=HORIZON,
-        max_steps=60,
+        max_steps=25,
         n_members=2,
         width=32,
         batch_size=32,
-        learning_rate=1e-2,
+        learning_rate=2e-2,
         random_state=0,
     )
     return model.fit(_walks(3))
@@ -83,7 +85,9 @@ def trained() -> DiffusionForecaster:
 
 @pytest.fixture(scope="module")
 def two_channels() -> DiffusionForecaster:
-    return DiffusionForecaster(horizon=4, network_off=True, random_state=0).fit(_walks(2, channels=2))
+    return DiffusionForecaster(horizon=4, network_off=True, calibrate=False, random_state=0).fit(
+        _walks(2, channels=2)
+    )
 
 
 def _thresholds(model: DiffusionForecaster, weights: np.ndarray, probability: float) -> np.ndarray:
@@ -181,11 +185,11 @@ def test_standard_errors_are_those_of_repeated_runs(gaussian: DiffusionForecaste
 
 
 def test_both_methods_estimate_the_law_that_sample_draws_from(trained: DiffusionForecaster) -> None:
-    paths = trained.sample(n_samples=6000, random_state=9)
+    paths = trained.sample(n_samples=4000, random_state=9)
     for share in (0.1, 0.99):
         value = np.quantile(paths.max(-1), share, axis=1)
         counted = trained.event_probability(
-            (_highest, ">", value), method="monte_carlo", n_samples=6000, random_state=9
+            (_highest, ">", value), method="monte_carlo", n_samples=4000, random_state=9
         )
         np.testing.assert_allclose(counted.probability, (paths.max(-1) > value[:, None]).mean(1), atol=1e-12)
         weighted = trained.event_probability((_highest, ">", value), method="importance", n_samples=2000)
@@ -222,6 +226,22 @@ def test_channels_are_drawn_jointly(two_channels: DiffusionForecaster) -> None:
         (difference, ">", _thresholds(two_channels, weights, 0.2)), method="monte_carlo"
     )
     _assert_close(counted, 0.2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_recalibrated_steps_keep_the_probabilities_of_their_quantiles(
+    gaussian: DiffusionForecaster, method: str
+) -> None:
+    """A monotone map of the residuals moves thresholds and not probabilities."""
+    law = Recalibration(0.9, 1.3, 1.4)
+    mapped = copy.copy(gaussian)
+    mapped.model_ = replace(gaussian.model_, recalibration=law)
+    chance = 0.01
+    ends = [
+        (one.mean[-1], one.covariance[-1, -1] ** 0.5) for one in (Gaussian.of(gaussian, k) for k in range(3))
+    ]
+    values = np.array([mean + std * law(np.array([norm.isf(chance)]))[0] for mean, std in ends])
+    _assert_close(mapped.event_probability((_last, ">", values), method=method, n_samples=4000), chance)
 
 
 def test_functions_see_clipped_values() -> None:
