@@ -90,7 +90,7 @@ def plot_imputation(
     n_paths : int, default 4
         Draws to show; 0 for none.
     series : id or list of ids, optional
-        Series to show; by default the first `max_series` that have gaps.
+        Series to show; by default the first `max_series` that have gaps. Of their channels those with gaps.
     max_series : int, default 4
         Series at most where none are named.
     start, stop : stamps, optional
@@ -116,7 +116,8 @@ def plot_imputation(
     if not holed and series is None:
         raise ValueError("no series of the data has a gap")
     names = chosen_series([one.series for one in filled] if series is not None else holed, series, max_series)
-    shown = [one for name in names for one in filled if one.series == name]
+    mine = [one for name in names for one in filled if one.series == name]
+    shown = [one for one in mine if one.missing.any()] or mine
     paths = {} if draws is None else {
         (fan.series, fan.channel): _filled(fan, data, columns).paths for fan in _fans(draws, columns, levels)
     }  # fmt: skip

@@ -133,7 +133,7 @@ def time_axis(ax: Axes, times: NDArray[Any]) -> None:
     dates = optional_import("matplotlib.dates", "plots")
     ticker = optional_import("matplotlib.ticker", "plots")
     if np.issubdtype(times.dtype, np.datetime64):
-        locator = dates.AutoDateLocator(minticks=3, maxticks=6)
+        locator = dates.AutoDateLocator(minticks=2, maxticks=6)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
         ax.xaxis.get_offset_text().set_fontsize(8.5)

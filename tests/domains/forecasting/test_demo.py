@@ -1,14 +1,18 @@
-"""The demonstration, in its reduced form, on the real data; and without them."""
+"""The demonstration, reduced, on the real data; without them; and the snippets of the guide."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
 from sciffusion.datasets import DatasetUnavailableError
-from sciffusion.domains.forecasting import demo
+from sciffusion.domains.forecasting import DiffusionForecaster, demo
 
 pytest.importorskip("matplotlib")
 
@@ -51,3 +55,26 @@ def test_without_the_data_the_remedy_is_told(
     assert ended.value.code == 2
     assert "Remedy: make pip work" in capsys.readouterr().err
     assert not (tmp_path / "page").exists()
+
+
+@pytest.mark.slow
+def test_the_snippets_of_the_guide_run(
+    repository_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"max_steps": 10, "n_members": 2, "width": 32, "batch_size": 32}.items():
+        monkeypatch.setitem(DiffusionForecaster.__init__.__kwdefaults__, name, value)
+    guide = (repository_root / "docs" / "how-to" / "forecasting.rst").read_text(encoding="utf-8")
+    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:(?:   .*)?\n)+)", guide, flags=re.MULTILINE)
+    assert len(blocks) == 10
+    names: dict[str, Any] = {"__name__": "guide"}
+    for block in blocks:
+        try:
+            exec(compile(textwrap.dedent(block), "forecasting.rst", "exec"), names)
+        except DatasetUnavailableError:
+            pytest.skip("the data cannot be downloaded here")
+    pd.testing.assert_frame_equal(names["again"].predict(28), names["model"].predict(28))
+    assert names["scores"]["scaled_crps"].mean() < 1.0
+    assert names["copies"]["y"].notna().all()
+    assert (tmp_path / "pages.safetensors").exists()

@@ -16,7 +16,7 @@ from sciffusion.domains.forecasting.plots import (
     plot_forecast,
     plot_imputation,
 )
-from sciffusion.domains.forecasting.plots_style import FORECAST, TRUTH, band_colours, plain_times
+from sciffusion.domains.forecasting.plots_style import FORECAST, TRUTH, band_colours, plain_times, time_axis
 
 LENGTH, HORIZON, SAMPLES = 40, 6, 60
 START = pd.Timestamp("2024-03-01")
@@ -99,6 +99,17 @@ def test_a_fan_of_draws_shows_their_quantiles(history: pd.DataFrame, paths: Any)
         assert ax.get_title(loc="left") == "abc"[row]
         values = history.loc[history["unique_id"] == "abc"[row], "y"].to_numpy()
         np.testing.assert_allclose(lines(ax, "history"), values[-3 * HORIZON :])
+
+
+def test_weights_of_draws_count(paths: Any) -> None:
+    drawn = draws_of(paths[:1])
+    heavy = drawn["sample_id"].isin([7, 8, 9])
+    (ax,) = new_axes(1)
+    plot_forecast(drawn.assign(weight=heavy / 3.0, unique_id="a"), ax=ax, n_paths=0)
+    np.testing.assert_allclose(lines(ax, "median"), np.median(paths[0, 7:10], axis=0))
+    lower, upper = bands(ax)[0]
+    np.testing.assert_allclose(lower, paths[0, 7:10].min(axis=0))
+    np.testing.assert_allclose(upper, paths[0, 7:10].max(axis=0))
 
 
 def test_paths_are_some_of_the_draws(paths: Any) -> None:
@@ -219,6 +230,19 @@ def test_what_does_not_fit_is_refused(history: pd.DataFrame, paths: Any) -> None
 )
 def test_stamps_of_every_kind_have_a_place_on_the_axis(stamps: Any, expected: list[str]) -> None:
     np.testing.assert_array_equal(plain_times(stamps), np.array(expected, dtype="datetime64[ns]"))
+
+
+def test_spans_of_every_length_get_a_few_ticks() -> None:
+    for hours in np.geomspace(0.2, 24 * 365 * 30, 60):
+        (ax,) = new_axes(1)
+        times = START.to_datetime64() + (np.linspace(0.0, hours, 9) * 3.6e9).astype("timedelta64[us]")
+        ax.plot(times, np.zeros(9))
+        time_axis(ax, times)
+        low, high = ax.get_xlim()
+        shown = [
+            tick for tick in ax.get_xticks() if low <= tick <= high
+        ]  # a warning of matplotlib would fail
+        assert 1 <= len(shown) <= 8
 
 
 def test_narrower_bands_are_darker_and_all_differ_from_the_truth() -> None:
