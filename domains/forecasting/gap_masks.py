@@ -12,6 +12,7 @@ __all__ = ["artificial_gaps", "hidden_blocks"]
 _SHARES = (0.2, 0.5)  # of values hidden one by one
 _BLOCK_SHARE = 0.3  # of values hidden in blocks
 _SHORTEST_BLOCK = 2
+_MASKS = 4
 
 
 def artificial_gaps(observed: Floats, longest: int, generator: np.random.Generator) -> NDArray[np.bool_]:
@@ -53,6 +54,12 @@ def random_blocks(
 
 
 def hidden_blocks(length: int, block: int) -> NDArray[np.bool_]:
-    """Return two masks, shape (2, length), of alternate blocks: every place is hidden in one of them."""
-    odd = (np.arange(length) // block) % 2 == 1
-    return np.stack([~odd, odd])
+    """Return masks, shape (masks, length), of blocks: every place is hidden in one, its neighbour blocks not.
+
+    Which blocks are hidden together is at random, but the same at every call: at regular distances they could
+    lie at one phase of a season, and nothing of that phase would be known.
+    """
+    count = -(-length // block)
+    steps = np.random.default_rng(0).integers(1, _MASKS, size=count)
+    mask = np.repeat(np.cumsum(steps) % _MASKS, block)[:length]
+    return mask == np.arange(_MASKS)[:, None]

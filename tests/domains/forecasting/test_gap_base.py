@@ -142,6 +142,16 @@ def test_artificial_gaps_hide_the_shares_they_say_and_nothing_that_is_missing() 
 
 
 @pytest.mark.parametrize(("length", "block"), [(20, 3), (7, 1), (5, 10)])
-def test_alternate_blocks_hide_every_place_once(length: int, block: int) -> None:
+def test_blocks_hide_every_place_once_and_never_two_neighbours(length: int, block: int) -> None:
     masks = hidden_blocks(length, block)
     assert (masks.sum(axis=0) == 1).all()
+    own = masks.argmax(axis=0)
+    assert (own[block:] != own[:-block]).all()
+
+
+def test_blocks_that_are_hidden_together_leave_their_season_known() -> None:
+    """Blocks of half a season that alternate would hide all of a phase."""
+    masks = hidden_blocks(1200, 12)
+    around = [np.roll(masks, shift, axis=1) for shift in (-24, 24)]
+    both_lost = (masks & around[0] & around[1]).sum() / 1200
+    assert both_lost < 0.25
