@@ -22,7 +22,7 @@ __all__ = [
     "Persistence",
 ]  # fmt: skip
 
-LIMIT = 10.0  # standard deviations at which a path that runs away is held
+LIMIT = 10.0  # standard deviations, or 1.5 times the largest value seen: where a path that runs away is held
 
 
 class DynamicsModel(ABC):
@@ -34,7 +34,9 @@ class DynamicsModel(ABC):
     def fit(self, values: np.ndarray) -> DynamicsModel:
         """Learn from trajectories."""
         self.scale = StateScale.learn(values, self.periodic)
-        self.learn(self.scale.standardise(values))
+        standardised = self.scale.standardise(values)
+        self.limit = max(LIMIT, 1.5 * float(standardised.abs().max()))
+        self.learn(standardised)
         return self
 
     def sample(self, known: np.ndarray, steps: int, n_samples: int, seed: int) -> np.ndarray:
@@ -99,7 +101,7 @@ class _Iterated(DynamicsModel):
                 if self.residual_factor is not None:
                     noise = torch.randn(state.shape, generator=generator)
                     state = state + noise @ self.residual_factor.mT
-                state = state.clamp(-LIMIT, LIMIT)
+                state = state.clamp(-self.limit, self.limit)
                 given.append(state)
                 past = torch.cat([past[:, 1:], state[:, None]], 1)
         return torch.stack(given, 1)

@@ -109,7 +109,9 @@ class DynamicsDiffusion(DiffusionEstimator):
     Notes
     -----
     States must be complete and equally spaced in time. Variables are standardised each by itself, the points
-    of a periodic field together; one that is constant in the fit is constant in all draws.
+    of a periodic field together; one that is constant in the fit is constant in all draws. Draws of
+    "dyffusion" are held within the range seen in the fit, widened by half of it on either side: chained walks
+    can run away.
 
     DYffusion's spread comes from the interpolator's dropout alone, whose share nothing fits to the errors: it
     is too large or too small as it happens. Read its draws as scenarios, not as a calibrated law.
@@ -366,6 +368,8 @@ class DynamicsDiffusion(DiffusionEstimator):
                 partial(_at_share, partial(interpolator, past, noise=generator), window),
                 past[:, -1], window, extra,
             )  # fmt: skip
+            # Networks that meet a state beyond all they know can send it anywhere, the further each time.
+            walk = self._scale_.held(walk)
             walks.append(walk)
             past = torch.cat([past, walk], dim=1)[:, -past.shape[1] :]
         return torch.cat(walks, dim=1)[:, :steps]
@@ -378,16 +382,14 @@ class DynamicsDiffusion(DiffusionEstimator):
             "settings": asdict(self._settings_),
             "method": self._method_,
             "periodic": self._periodic_,
-            "mean": self._scale_.mean,
-            "scale": self._scale_.scale,
-            "varies": self._scale_.varies,
+            "scale": vars(self._scale_),
             "interpolator_history": None if history is None else history.to_dict(),
         }
 
     def _restore_fitted_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         settings = self._settings_ = DynamicsSettings(**values["settings"])
         self._method_, self._periodic_ = str(values["method"]), bool(values["periodic"])
-        self._scale_ = StateScale(*(np.asarray(values[name]) for name in ("mean", "scale", "varies")))
+        self._scale_ = StateScale(**{name: np.asarray(value) for name, value in values["scale"].items()})
         history = values["interpolator_history"]
         self.interpolator_history_ = None if history is None else TrainingHistory.from_dict(history)
         body = settings.body(len(self._scale_.mean), torch.Generator().manual_seed(0))

@@ -88,11 +88,15 @@ class StateScale:
         The spread is 1 where a variable is constant.
     varies : ndarray of bool, shape (dim,)
         Constant variables are restored to their constant.
+    low, high : ndarray of shape (dim,)
+        Ends of what was seen, in units of the spread from the mean, half the range added on either side.
     """
 
     mean: Floats
     scale: Floats
     varies: NDArray[np.bool_]
+    low: Floats
+    high: Floats
 
     @classmethod
     def learn(cls, values: Floats, periodic: bool) -> Self:
@@ -101,11 +105,19 @@ class StateScale:
         mean = np.broadcast_to(values.mean(axes), values.shape[2:]).copy()
         spread = np.broadcast_to(values.std(axes), values.shape[2:]).copy()
         varies = spread > 1e-12 * np.abs(mean)
-        return cls(mean, np.where(varies, spread, 1.0), varies)
+        scale = np.where(varies, spread, 1.0)
+        low = (np.broadcast_to(values.min(axes), mean.shape) - mean) / scale
+        high = (np.broadcast_to(values.max(axes), mean.shape) - mean) / scale
+        return cls(mean, scale, varies, low - 0.5 * (high - low), high + 0.5 * (high - low))
 
     def standardise(self, values: Floats) -> Tensor:
         """Return the values as a float32 tensor of mean 0 and spread 1."""
         return torch.from_numpy((values - self.mean) / self.scale).float()
+
+    def held(self, values: Tensor) -> Tensor:
+        """Return standardised values, held at the ends."""
+        ends = (torch.from_numpy(end).to(torch.float32).to(values.device) for end in (self.low, self.high))
+        return torch.clamp(values, *ends)
 
     def restore(self, values: Tensor) -> Floats:
         """Return standardised values in their own units."""

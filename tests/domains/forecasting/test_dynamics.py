@@ -198,6 +198,17 @@ def test_constant_variables_stay() -> None:
     assert (draws[..., :3].std(1) > 0.0).all()
 
 
+def test_chained_walks_do_not_run_away(fitted: dict[str, DynamicsDiffusion], lorenz: Floats) -> None:
+    model = pickle.loads(pickle.dumps(fitted["dyffusion"]))
+    with torch.no_grad():
+        model._networks_["forecaster"].body.last.bias.add_(3.0)  # every walk goes up by three deviations
+    draws = model.sample(lorenz[:3, 0], 40, 2, random_state=0)
+    low, high = lorenz.min((0, 1)), lorenz.max((0, 1))
+    top = high + 0.5 * (high - low)
+    assert (draws <= top * (1.0 + 1e-5)).all()
+    assert np.isclose(draws[:, :, -1], top, rtol=1e-5).mean() > 0.5
+
+
 # -------------------------------------------------------------------- fields on a circle
 
 
