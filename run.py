@@ -1,6 +1,6 @@
 """Set the project up in a virtual environment and run one of its tasks.
 
-    python run.py demo        fit a survival model on real data and write the report to report/
+    python run.py demo        fit models on real data and write their reports to report/
     python run.py test        the tests, without those marked slow
 
 `python run.py --help` lists the rest; only python3 (3.11 or newer) with pip is needed. The Makefile calls
@@ -99,9 +99,13 @@ def setup() -> None:
 
 
 def demo(*arguments: str) -> None:
-    """Fit a survival model on real data and write the report (to report/, or to --out FOLDER)."""
+    """Fit survival and forecasting models on real data and write reports (to report/, or to --out FOLDER)."""
     install()
-    python("-m", "sciffusion.domains.survival.demo", *(arguments or ("--out", "report")))
+    parser = argparse.ArgumentParser(prog="demo", add_help=False)
+    parser.add_argument("--out", default="report")
+    options, rest = parser.parse_known_args(arguments)
+    python("-m", "sciffusion.domains.survival.demo", "--out", options.out, *rest)
+    python("-m", "sciffusion.domains.forecasting.demo", "--out", f"{options.out}/forecasting")
 
 
 def test(*arguments: str) -> None:
