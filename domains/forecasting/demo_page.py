@@ -25,6 +25,14 @@ __all__ = ["write_page"]
 # Without a date and with fixed identifiers, the same numbers give the same file.
 _STYLE = {"svg.hashsalt": "sciffusion", "svg.fonttype": "path", "font.size": 10}
 
+_ALT = {
+    "forecast": "fan chart of the last day, with what happened",
+    "week": "fan charts of the seven days",
+    "calibration": "histogram of the transform, and coverage against level",
+    "gap": "draws in the longest gap",
+    "hidden": "draws on the hidden day, with its values",
+}
+
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -108,7 +116,7 @@ def write_page(path: str | PathLike[str], found: Findings, command: str, *, redu
         gap_end=f"{found.gap[1]:%d %B, %H:%M}",
         command=escape(command),
         times=escape(", ".join(f"{name}: {value:.0f} s" for name, value in found.seconds.items())),
-        **{name: _picture(figure) for name, figure in found.figures.items()},
+        **{name: _picture(name, figure) for name, figure in found.figures.items()},
     )
     for name, figure in found.figures.items():
         _save(target.parent / f"{name}.png", figure)
@@ -130,13 +138,13 @@ def _table(found: Findings) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _picture(figure: Figure) -> str:
+def _picture(name: str, figure: Figure) -> str:
     matplotlib = optional_import("matplotlib", "plots")
     buffer = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<figure><img alt="" src="data:image/svg+xml;base64,{data}"></figure>'
+    return f'<figure><img alt="{_ALT[name]}" src="data:image/svg+xml;base64,{data}"></figure>'
 
 
 def _save(path: Path, figure: Figure) -> None:
