@@ -175,7 +175,9 @@ def _root_mean_squares(residual: Floats, classes: NDArray[np.int64]) -> Floats:
 
 
 def _persistence(places: GapPlaces, residual: Floats) -> float:
-    following = (np.diff(places.row) == 0) & (np.diff(places.place) == 1)
+    # Pairs known from one side alone are few, and their scale is the least certain.
+    between = np.isfinite(places.left + places.right)
+    following = (np.diff(places.row) == 0) & (np.diff(places.place) == 1) & between[1:]
     second = np.flatnonzero(following) + 1
     clipped = np.clip(np.nan_to_num(residual), -_CLIP, _CLIP)
     return estimate_persistence(

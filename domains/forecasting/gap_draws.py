@@ -272,8 +272,8 @@ def _continuation(
     The former has shape (windows, tokens) and is 0 but in a gap that goes on; the latter (windows, samples).
     """
     before_first = stage.places < stage.first[:, None]
-    share = np.cumprod(np.where(before_first, 1.0, np.where(unknown, rows.chain[at], 0.0)), axis=1)
-    share = np.where(unknown, share, 0.0).astype(np.float64)
+    factors: Floats = np.where(before_first, 1.0, np.where(unknown, rows.chain[at], 0.0))
+    share: Floats = np.where(unknown, np.multiply.accumulate(factors, axis=1), 0.0)
     before = np.maximum(stage.first - 1, 0)
     scale = rows.fill.scale[stage.row, before]
     residual = values[stage.row, :, before] - rows.fill.location[stage.row, before][:, None]

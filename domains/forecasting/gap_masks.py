@@ -18,6 +18,8 @@ _MASKS = 4
 def artificial_gaps(observed: Floats, longest: int, generator: np.random.Generator) -> NDArray[np.bool_]:
     """Hide values: in one copy of the rows each one with probability .2, in one with .5, in one in blocks.
 
+    In the last, both ends of a row are hidden as well, so that gaps known from one side are among them.
+
     Parameters
     ----------
     observed : ndarray of shape (rows, length)
@@ -33,6 +35,7 @@ def artificial_gaps(observed: Floats, longest: int, generator: np.random.Generat
     shape = observed.shape
     singles = [generator.random(shape) < share for share in _SHARES]
     blocks = random_blocks(shape, _BLOCK_SHARE, longest, generator)
+    blocks |= _random_ends(shape, longest, generator)
     return np.stack([*singles, blocks]) & ~np.isnan(observed)
 
 
@@ -53,6 +56,14 @@ def random_blocks(
     return hidden
 
 
+def _random_ends(shape: tuple[int, ...], longest: int, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Return a mask of shape (rows, length) of beginnings and ends of up to `longest` places."""
+    lengths = generator.integers(1, longest + 1, size=(2, shape[0], 1))
+    place = np.arange(shape[1])
+    ends: NDArray[np.bool_] = (place < lengths[0]) | (place >= shape[1] - lengths[1])
+    return ends
+
+
 def hidden_blocks(length: int, block: int) -> NDArray[np.bool_]:
     """Return masks, shape (masks, length), of blocks: every place is hidden in one, its neighbour blocks not.
 
@@ -62,4 +73,5 @@ def hidden_blocks(length: int, block: int) -> NDArray[np.bool_]:
     count = -(-length // block)
     steps = np.random.default_rng(0).integers(1, _MASKS, size=count)
     mask = np.repeat(np.cumsum(steps) % _MASKS, block)[:length]
-    return mask == np.arange(_MASKS)[:, None]
+    hidden: NDArray[np.bool_] = mask == np.arange(_MASKS)[:, None]
+    return hidden

@@ -26,7 +26,7 @@ __all__ = ["GapWindows", "fit_gap_base", "gap_training_tokens"]
 _CLIP = 10.0
 _MOST_CELLS = 100_000  # values of the rows that gaps are learned from
 _ROUNDS = 3  # of masks of each kind, of which the base sees one
-_SHORTEST_LONGEST = 8  # the longest artificial block is at least this long
+_SHORTEST_LONGEST = 24  # the longest artificial block is at least this long
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def fit_gap_base(
     values = series.history.observed
     rows = np.flatnonzero((~np.isnan(values)).any(axis=1))
     rows = rows[:: -(-len(rows) * values.shape[1] // _MOST_CELLS)]
-    longest = min(max(settings.horizon, _SHORTEST_LONGEST), max(values.shape[1] // 4, 1))
+    longest = min(max(2 * settings.horizon, _SHORTEST_LONGEST), max(values.shape[1] // 8, 1))
     truth = values[rows]
     masks = [artificial_gaps(truth, longest, generator) for _ in range(_ROUNDS)]
     copies = np.where(np.concatenate(masks), np.nan, truth)
