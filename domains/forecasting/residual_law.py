@@ -1,8 +1,9 @@
 r"""The law that residuals have before anything is learned: Gaussian, with the scale and correlation observed.
 
 For standardised out-of-fold residuals z of shape (windows, horizon) with second moments :math:`s_\tau^2`, the
-correlation of the steps ahead is estimated from :math:`u = z / s` and shrunk to the mean along its diagonals
-(a stationary series has no other),
+correlation of the steps ahead is estimated from the normal scores of each step's residuals (ranks mapped to
+Gaussian quantiles: moments of heavy-tailed residuals would come out too small) and shrunk to the mean along
+its diagonals (a stationary series has no other),
 
 .. math:: R = (1 - \lambda)\, \hat R + \lambda\, \operatorname{diagmean}(\hat R),
           \qquad \lambda = \min(1, 20 h / n),
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import norm, rankdata
 from torch import Tensor
 
 from .history import Floats
@@ -66,8 +68,8 @@ class ResidualLaw:
         channels = np.moveaxis(unit, 1, 2).reshape(-1, residuals.shape[1])
         return cls(
             std,
-            correlation_factor(unit.reshape(-1, len(std)), stationary=True),
-            correlation_factor(channels, stationary=False),
+            correlation_factor(_normal_scores(unit.reshape(-1, len(std))), stationary=True),
+            correlation_factor(_normal_scores(channels), stationary=False),
         )
 
     def forecast_noise(self, shape: tuple[int, ...], n_context: int, generator: torch.Generator) -> Tensor:
@@ -105,6 +107,13 @@ def correlation_factor(unit: Floats, *, stationary: bool) -> Floats:
     lengths = np.sqrt(np.diag(positive))
     factor: Floats = np.linalg.cholesky(positive / lengths[:, None] / lengths)
     return factor
+
+
+def _normal_scores(values: Floats) -> Floats:
+    """Return the Gaussian quantiles of the ranks within each column; NaN stays."""
+    ranks = rankdata(values, axis=0, nan_policy="omit")
+    scores: Floats = norm.ppf((ranks - 0.5) / np.maximum(np.isfinite(values).sum(axis=0), 1))
+    return scores
 
 
 def _along_diagonals(matrix: Floats) -> Floats:
