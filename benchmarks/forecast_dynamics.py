@@ -254,19 +254,19 @@ READING = """\
 - Up to two Lyapunov times both methods are far better than climatology, persistence and the linear map. From
   three to four on, climatology is as good as anything but the best networks of one step.
 - Networks of one step, trained by squared error, are better than both methods: on Lorenz-63 (seen whole or in
-  part) and FitzHugh-Nagumo their better form is ahead up to three Lyapunov times, on Kuramoto-Sivashinsky up to
-  about one. Without noise the right forecast is nearly a single path, and one regression of a small change
+  part) and FitzHugh-Nagumo their better form is ahead up to three Lyapunov times, on Kuramoto-Sivashinsky up
+  to about one. Without noise the right forecast is nearly a single path, and one regression of a small change
   finds it more exactly than a network that has to find four frames at all noise levels in as many training
   steps. Use them where that is enough.
-- Without residuals their paths keep too close together (spread over error mostly .3 to .8). Gaussian residuals
-  mend that on Lorenz-63 and spoil FitzHugh-Nagumo, whose errors are rare and large. On Kuramoto-Sivashinsky
+- Without residuals their paths keep too close together (spread over error mostly .3 to .8). Gaussian
+  residuals mend that on Lorenz-63 and spoil FitzHugh-Nagumo, whose errors are rare and large. On Kuramoto-Sivashinsky
   both forms leave the attractor after one Lyapunov time. The rolling method does so in no system; its spread
   over error is mostly near 1 from two or three Lyapunov times on, and 1 to 2 before.
 - DYffusion with dropout .1 is hardly ever too sure of itself, but too cautious at short leads (up to 3.5).
   Chained far beyond its window it leaves the attractor on FitzHugh-Nagumo and Kuramoto-Sivashinsky, so that
   two bars are missed: use it for short forecasts. Draws are held near the range seen in the fit; the row of
   Kuramoto-Sivashinsky was taken without that, which would hide the failure but not cure it.
-- Rows were computed in several runs and put together by `--resume`; seconds are CPU seconds, on a busy machine.
+- Rows come from several runs, put together by `--resume`; seconds are CPU seconds of a busy machine.
 """
 
 
