@@ -37,7 +37,7 @@ lead = test.times[1:] / test.lyapunov_time
 draws = {}
 for method in ("rolling", "dyffusion"):
     model = DynamicsDiffusion(
-        method=method, width=96, depth=3, max_steps=300, batch_size=256, random_state=0, device="cpu"
+        method=method, width=96, depth=3, max_steps=250, batch_size=256, random_state=0, device="cpu"
     ).fit(train.values)
     draws[method] = model.sample(test.values[:, 0], steps=50, n_samples=20, random_state=0)
     print(f"{method}: {model.evaluations(50)} network evaluations for 50 steps")
