@@ -260,8 +260,8 @@ READING = """\
   steps. Use them where that is enough.
 - Without residuals their paths keep too close together (spread over error mostly .3 to .8). Gaussian
   residuals mend that on Lorenz-63 and spoil FitzHugh-Nagumo, whose errors are rare and large. On
-  Kuramoto-Sivashinsky both forms leave the attractor after one Lyapunov time. The rolling method does so in no system;
-  its spread over error is mostly near 1 from two or three Lyapunov times on, and 1 to 2 before.
+  Kuramoto-Sivashinsky both forms leave the attractor after one Lyapunov time. The rolling method does so in
+  no system; its spread over error is mostly near 1 from two or three Lyapunov times on, and 1 to 2 before.
 - DYffusion with dropout .1 is hardly ever too sure of itself, but too cautious at short leads (up to 3.5).
   Chained far beyond its window it leaves the attractor on FitzHugh-Nagumo and Kuramoto-Sivashinsky, so that
   two bars are missed: use it for short forecasts. Draws are held near the range seen in the fit; the row of
