@@ -89,7 +89,8 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
     n_members, width, depth, dropout : int, int, int, float
         Networks in the ensemble, units and number of hidden layers, share of units dropped in training.
     learning_rate, weight_decay, batch_size, max_steps, patience
-        Of the training; `patience` counts evaluations, 25 steps apart, without a better held-out loss.
+        Of the training; `patience` counts evaluations, 25 steps apart, without a better held-out loss. None
+        never stops early, as some members improve late, but the best weights are still the ones kept.
     rolling_share : float in [0, 1], default 0.15
         Share of the training windows whose later steps are noisier than the earlier ones.
     gap_share : float in [0, 1), default 0.25
@@ -142,14 +143,14 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
         nfe: int = 8,
         max_windows: int = 12000,
         n_members: int = 8,
-        width: int = 128,
+        width: int = 192,
         depth: int = 3,
         dropout: float = 0.1,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         weight_decay: float = 1e-2,
         batch_size: int = 128,
-        max_steps: int = 600,
-        patience: int | None = 8,
+        max_steps: int = 800,
+        patience: int | None = None,
         rolling_share: float = 0.15,
         gap_share: float = 0.25,
         calibrate: bool = True,
