@@ -299,7 +299,8 @@ def _folds(step: Integers) -> NDArray[np.int64]:
 
 
 def _ridge_inputs(series: Series, windows: Windows, settings: BaseSettings) -> tuple[Floats, Standardised]:
-    context = standardise(np.nan_to_num(series.history.context(windows, settings.context_length)))
+    units = series.units[windows.row][:, None]
+    context = standardise(np.nan_to_num(series.history.context(windows, settings.context_length)), units)
     extra = series.exogenous.inputs(windows, settings.horizon)
     return np.concatenate([context.values, extra, np.ones((len(windows), 1))], axis=1), context
 

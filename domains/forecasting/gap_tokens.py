@@ -86,7 +86,7 @@ class GapWindows:
             Members whose departures a forecast shows; gaps show none.
         """
         n_context = token_count(settings)
-        standard = standardise(self.location)
+        standard = standardise(self.location, series.units[windows.row][:, None])
         value = np.clip(standard.values, -_CLIP, _CLIP)
         ratio = np.where(self.unknown, self.scale / standard.scale, 1.0)
         return token_inputs(

@@ -41,12 +41,20 @@ class Standardised:
     scale: Floats
 
 
-def standardise(context: Floats) -> Standardised:
-    """Standardise contexts without missing values; a constant one has its size as deviation."""
+def standardise(context: Floats, units: Floats | float = 1.0) -> Standardised:
+    """Standardise contexts without missing values.
+
+    Parameters
+    ----------
+    context : ndarray of shape (windows, length)
+    units : float or ndarray of shape (windows, 1), default=1
+        Typical changes of the rows. A constant context has its size as deviation, but at least a unit:
+        a forecast in deviations would otherwise depend on what the values are measured in.
+    """
     location = context.mean(axis=1, keepdims=True)
     scale = context.std(axis=1, keepdims=True)
     flat = scale <= 1e-9 * np.abs(location) + 1e-300
-    scale = np.where(flat, np.maximum(np.abs(location), 1.0), scale)
+    scale = np.where(flat, np.maximum(np.abs(location), units), scale)
     return Standardised(np.clip((context - location) / scale, -_CLIP, _CLIP), location, scale)
 
 

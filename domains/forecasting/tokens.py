@@ -114,7 +114,8 @@ def forecast_tokens(
         For training.
     """
     n_context = token_count(settings)
-    context = standardise(np.nan_to_num(series.history.context(windows, n_context)))
+    units = series.units[windows.row][:, None]
+    context = standardise(np.nan_to_num(series.history.context(windows, n_context)), units)
     missing = np.isnan(gather(series.history.observed, windows, np.arange(1 - n_context, 1)))
     location = (forecast.location - context.location) / context.scale
     value = np.clip(np.concatenate([context.values, location], axis=1), -2 * _CLIP, 2 * _CLIP)

@@ -145,5 +145,6 @@ def test_contexts_are_standardised_by_their_own_moments() -> None:
     assert_array_equal(found.values[1:3], 0.0)
     assert_allclose(found.scale[1:3, 0], [5.0, 1.0])
     assert_allclose(found.values[3] * found.scale[3] + found.location[3], context[3])
+    assert_allclose(standardise(context, np.full((4, 1), 8.0)).scale[1:3, 0], 8.0)
     wild = standardise(np.concatenate([np.zeros(400), [1.0]])[None])
     assert wild.values.max() == 10.0

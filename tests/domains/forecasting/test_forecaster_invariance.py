@@ -71,6 +71,16 @@ def test_units_do_not_matter(network_off: bool) -> None:
     assert_allclose(other.groupby("unique_id").std(), 256.0 * one.groupby("unique_id").std(), rtol=1e-2)
 
 
+@pytest.mark.parametrize("last", [0.0, 5.0])
+@pytest.mark.parametrize("network_off", [True, False])
+def test_units_do_not_matter_to_a_series_that_has_come_to_rest(network_off: bool, last: float) -> None:
+    resting = series("a").assign(y=lambda df: np.where(df["ds"] < "2024-02-20", df["y"], last))
+    fitted = forecaster(network_off=network_off, nonnegative=False).fit(series())
+    one = paths(fitted, resting)
+    other = paths(fitted, resting.assign(y=2.0**-40 * resting["y"]))
+    assert_allclose(2.0**40 * other, one, rtol=1e-4, atol=1e-4)
+
+
 def test_draws_stay_above_zero_only_where_asked() -> None:
     rare = series("a").assign(y=lambda df: np.where(np.arange(len(df)) % 9 == 0, 1.0, 0.0))
     for asked, lowest in (("auto", True), (True, True), (False, False)):
