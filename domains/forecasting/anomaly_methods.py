@@ -29,7 +29,6 @@ import torch
 
 from sciffusion.estimators.validation import check_integer
 
-from .base_forecast import Series
 from .frame_output import values_frame
 from .gap_scores import denoising_residuals
 from .history import Floats, Integers, Windows
@@ -42,6 +41,7 @@ __all__ = ["AnomalyMethods"]
 _KINDS = ("combined", "forecast", "denoising")
 _DRAWS_A_WINDOW = 32
 _WINDOWS_AT_ONCE = 4096
+_FEWEST_KNOWN = 4  # values before a forecast
 _LEAST_SPREAD = 0.1  # of the base's scale: draws at a bound have none
 
 
@@ -88,8 +88,9 @@ class AnomalyMethods:
         DataFrame or ndarray
             Columns ``unique_id, ds, score`` in the order of the user's rows; for arrays of shape (n, length).
             The larger, the stranger; around 1 and below is usual. Missing rows have NaN, and with "forecast"
-            those at the beginning that no forecast reaches, a context's length but at most a quarter of the
-            series; "combined" relies on denoising there.
+            those at the beginning that no forecast reaches: a context of known values, but at most a quarter
+            of the rows and at least four, and all rows before one that is not 0, which tell no scale.
+            "combined" relies on denoising there. A channel counts from where it has such a history.
         """
         if kind not in _KINDS:
             raise ValueError(f"kind must be one of {', '.join(map(repr, _KINDS))}, got {kind!r}")
@@ -144,22 +145,24 @@ def _forecast_scores(
     model: ForecastModel, panel: Panel, *, nfe: int, seed: int, device: torch.device
 ) -> Floats:
     """Return energy scores of rolling forecasts, shape (series, length)."""
-    series = _causal_series(model, panel)
     stride = max(model.horizon // 4, 1)
-    origins = _origins(model, panel, stride)
+    first = _first_origins(model, panel)
+    units = _causal_units(model, panel, first)
+    origins = _origins(first.min(axis=1), panel.length, stride)
     noise = model.starting_noise(panel.ids, _DRAWS_A_WINDOW, seed)
     result = np.full((panel.n_series, panel.length), np.nan)
     at_once = max(_WINDOWS_AT_ONCE // panel.n_channels, 1)
-    for first in range(0, len(origins), at_once):
-        some = origins.take(np.arange(first, min(first + at_once, len(origins))))
-        each = Windows(
-            (some.row[:, None] * panel.n_channels + np.arange(panel.n_channels)).reshape(-1),
-            np.repeat(some.origin, panel.n_channels),
-        )
+    for begin in range(0, len(origins), at_once):
+        some = origins.take(np.arange(begin, min(begin + at_once, len(origins))))
+        own = slice(int(some.row[0]), int(some.row[-1]) + 1)  # the base looks at these series alone
+        series = model.base.series(panel.take(own))
+        series.units = units[own].reshape(-1)
+        each = _of_channels(Windows(some.row - own.start, some.origin), panel.n_channels)
         prepared = model.prepare(series, each)
-        own = noise[torch.from_numpy(some.row)].reshape(len(each), _DRAWS_A_WINDOW, -1)
-        draws = model.values(prepared, model.residuals(prepared, own, nfe=nfe, device=device))
-        truth = series.targets(each, model.horizon)
+        start = noise[torch.from_numpy(some.row)].reshape(len(each), _DRAWS_A_WINDOW, -1)
+        draws = model.values(prepared, model.residuals(prepared, start, nfe=nfe, device=device))
+        known = each.origin >= first[own].reshape(-1)[each.row]
+        truth = np.where(known[:, None], series.targets(each, model.horizon), np.nan)
         scores = _energy(truth, draws, prepared.scale, panel.n_channels)[:, :stride]
         places = some.origin[:, None] + np.arange(1, stride + 1)
         inside = places < panel.length
@@ -167,27 +170,38 @@ def _forecast_scores(
     return result
 
 
-def _warm_up(model: ForecastModel, panel: Panel) -> Integers:
-    """Return the rows of each series before its first forecast: a context, at most a quarter of them."""
-    return np.maximum(np.minimum(model.n_context, panel.lengths // 4), 1)
+def _first_origins(model: ForecastModel, panel: Panel) -> Integers:
+    """Return the place of each channel's first forecast, shape (series, channels); `length` if it has none.
+
+    That is where a context of values is known, but at most a quarter of the rows since the first one and at
+    least four, and one that is not 0: a channel that has only been 0 tells no scale.
+    """
+    seen = ~np.isnan(panel.values)
+    wanted = np.clip((panel.length - seen.argmax(axis=1)) // 4, _FEWEST_KNOWN, None)
+    enough = np.cumsum(seen, axis=1) >= np.minimum(wanted, max(model.n_context, _FEWEST_KNOWN))[:, None]
+    enough &= np.logical_or.accumulate(seen & (panel.values != 0.0), axis=1)
+    first: Integers = np.where(enough.any(axis=1), enough.argmax(axis=1), panel.length)
+    return first
 
 
-def _causal_series(model: ForecastModel, panel: Panel) -> Series:
-    """Return the series with the sizes of their changes taken from the rows before the first forecasts."""
-    end = (panel.length - panel.lengths + _warm_up(model, panel))[:, None, None]
-    early = np.where(np.arange(panel.length)[:, None] < end, panel.values, np.nan)
-    series = model.base.series(panel)
-    series.units = model.base.series(replace(panel, values=early)).units
-    return series
+def _causal_units(model: ForecastModel, panel: Panel, first: Integers) -> Floats:
+    """Return the sizes of the changes up to the first forecasts, shape (series, channels)."""
+    early = np.where(np.arange(panel.length)[:, None] <= first[:, None], panel.values, np.nan)
+    return model.base.series(replace(panel, values=early)).units.reshape(first.shape)
 
 
-def _origins(model: ForecastModel, panel: Panel, stride: int) -> Windows:
+def _origins(first: Integers, length: int, stride: int) -> Windows:
     """Return the origins of the forecasts of each series, by series and not by row."""
-    begin = panel.length - panel.lengths
-    place: Integers = np.arange(panel.length - 1)
-    first = (begin + _warm_up(model, panel) - 1)[:, None]
-    row, origin = np.nonzero((place >= first) & ((place - first) % stride == 0))
+    place: Integers = np.arange(length - 1)
+    since = place - first[:, None]
+    row, origin = np.nonzero((since >= 0) & (since % stride == 0))
     return Windows(row.astype(np.int64), origin.astype(np.int64))
+
+
+def _of_channels(windows: Windows, n_channels: int) -> Windows:
+    """Return the windows of series as those of their channels."""
+    row = windows.row[:, None] * n_channels + np.arange(n_channels)
+    return Windows(row.reshape(-1), np.repeat(windows.origin, n_channels))
 
 
 def _energy(truth: Floats, draws: Floats, scale: Floats, n_channels: int) -> Floats:

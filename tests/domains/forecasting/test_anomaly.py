@@ -131,3 +131,65 @@ def test_bad_arguments_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         model.anomaly_score(waves(1, 60, 0), **arguments)
+
+
+def late(kind: str) -> np.ndarray:
+    """Return a wave that tells little at its beginning."""
+    X = waves(1, 120, 10)
+    X[0, :60] = {"missing": np.nan, "zero": 0.0, "at rest": 5.0}[kind]
+    return X
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("beginning", ["missing", "zero", "at rest"])
+def test_what_follows_a_beginning_that_tells_nothing_has_no_absurd_score(
+    model: DiffusionForecaster, beginning: str, unit: float
+) -> None:
+    X = unit * late(beginning)
+    for kind in KINDS:
+        scores = model.anomaly_score(X, kind=kind)[0]
+        assert np.isfinite(scores[80:]).all()
+        assert np.nanmax(scores) < 100.0
+    assert np.isfinite(model.anomaly_score(X)).sum() == np.isfinite(X).sum()
+
+
+@pytest.mark.parametrize("length", [2, 3, 5, 9, 14])
+def test_short_series_are_scored_from_a_few_known_values_on(model: DiffusionForecaster, length: int) -> None:
+    ahead = model.anomaly_score(waves(6, length, 11), kind="forecast")
+    assert np.isnan(ahead[:, :4]).all()
+    assert np.isfinite(ahead[:, 4:]).all()
+    assert not (ahead > 60.0).any()
+
+
+def test_forecast_scores_do_not_tell_whether_values_come_later(model: DiffusionForecaster) -> None:
+    X = np.zeros((1, 100))
+    X[0, 30] = 2.0
+    later = X.copy()
+    later[0, 80:] = np.nan
+    one, other = (model.anomaly_score(values, kind="forecast")[0, :80] for values in (X, later))
+    np.testing.assert_array_equal(one, other)
+    assert np.isnan(one[:31]).all()
+    assert np.isfinite(one[31:]).all()
+
+
+def test_a_channel_counts_from_where_it_has_a_history() -> None:
+    X = np.stack([waves(2, 150, 12), waves(2, 150, 13)], axis=2)
+    model = DiffusionForecaster(horizon=8, season_length=12, network_off=True, random_state=0).fit(X)
+    holed = X.copy()
+    holed[:, :100, 1] = np.nan
+    scores = model.anomaly_score(holed, kind="forecast")
+    assert np.isfinite(scores[:, 40:]).all()
+    other = holed.copy()
+    other[:, 100:104, 1] *= -50.0  # before the channel has a history
+    np.testing.assert_array_equal(model.anomaly_score(other, kind="forecast")[:, :104], scores[:, :104])
+    other[:, 130, 1] += 10.0
+    assert (model.anomaly_score(other, kind="forecast")[:, 130] > 3.0 * scores[:, 130]).all()
+
+
+def test_scores_are_the_same_whatever_is_computed_at_once(
+    model: DiffusionForecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = waves(3, 60, 14)
+    whole = model.anomaly_score(X, kind="forecast")
+    monkeypatch.setattr("sciffusion.domains.forecasting.anomaly_methods._WINDOWS_AT_ONCE", 7)
+    np.testing.assert_allclose(model.anomaly_score(X, kind="forecast"), whole, rtol=1e-4)
