@@ -84,9 +84,7 @@ def _draw_series(
     model: ForecastModel, panel: Panel, n_samples: int, *, nfe: int, seed: int, device: torch.device
 ) -> Floats:
     series = model.base.series(panel)
-    white = _white_noise(model, panel, n_samples, seed)
-    assert model.gaps is not None
-    rows = _Rows.of(model.gaps, series, white)
+    rows = _Rows.of(model.gap_base, series, _white_noise(model, panel, n_samples, seed))
     values = rows.plain() if model.network is None else _draw_windows(model, rows, nfe=nfe, device=device)
     if model.lower_bound is not None:
         values = np.where(rows.wanted[:, None], np.maximum(values, model.lower_bound), values)

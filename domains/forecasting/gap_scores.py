@@ -49,7 +49,7 @@ def denoising_residuals(model: ForecastModel, panel: Panel, *, device: torch.dev
     ndarray of shape (rows, length)
         In standard deviations, of either sign; NaN at missing values.
     """
-    assert model.gaps is not None
+    gaps = model.gap_base
     series = model.base.series(panel)
     observed = series.history.observed
     n_context, horizon = model.n_context, model.horizon
@@ -60,7 +60,7 @@ def denoising_residuals(model: ForecastModel, panel: Panel, *, device: torch.dev
         if np.isnan(values).all(axis=1).any():  # a row too short to hide a block of
             values = np.where(np.isnan(values).all(axis=1, keepdims=True), observed, values)
         missing = np.isnan(values)
-        fill = model.gaps.fill(values, series.units)
+        fill = gaps.fill(values, series.units)
         scored = missing & ~np.isnan(observed)
         z = np.where(scored, (observed - fill.location) / np.where(missing, fill.scale, 1.0), 0.0)
         z = np.clip(z, -_CLIP, _CLIP)
@@ -72,11 +72,10 @@ def denoising_residuals(model: ForecastModel, panel: Panel, *, device: torch.dev
 
 def _denoised(model: ForecastModel, panel: Panel, z: Floats, values: Floats, device: torch.device) -> Floats:
     """Return the denoising residuals of rows of gap residuals, by windows laid side by side with overlap."""
-    assert model.gaps is not None
     assert model.network is not None
     series = model.base.series(panel)
     missing = np.isnan(values) & (np.arange(values.shape[1]) >= series.begin[:, None])
-    fill = model.gaps.fill(values, series.units, missing)
+    fill = model.gap_base.fill(values, series.units, missing)
     n_tokens = model.n_context + model.horizon
     step, margin = max(n_tokens // 2, 1), n_tokens // 4
     starts = np.arange(-margin, values.shape[1] - margin, step)

@@ -90,6 +90,22 @@ class ForecastModel:
         """Context tokens of a window."""
         return token_count(self.base.settings)
 
+    @property
+    def gap_base(self) -> GapBase:
+        """Location and scale of missing values.
+
+        Raises
+        ------
+        ValueError
+            If the model was fitted to forecast only.
+        """
+        if self.gaps is None:
+            raise ValueError(
+                "the model has learned no gaps, so it can neither fill them nor denoise; those of "
+                "ZeroShotForecaster forecast only, fit a DiffusionForecaster to the series instead"
+            )
+        return self.gaps
+
     def prepare(self, series: Series, windows: Windows) -> Prepared:
         """Forecast with the base and make the inputs of the network."""
         forecast = self.base.forecast(series, windows)

@@ -12,6 +12,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from sciffusion.domains.forecasting import DiffusionForecaster
 from sciffusion.domains.forecasting.metrics import crps
 from sciffusion.domains.forecasting.zero_shot import ZeroShotForecaster
 
@@ -202,3 +203,14 @@ def test_prompts_that_cannot_be_used_are_refused(fitted: ZeroShotForecaster) -> 
         fitted.predict(np.array([[np.nan, 1.0, np.nan]]))
     with pytest.raises(ValueError, match="level"):
         fitted.predict(family(3, 7, n=1), level=[0.8, 120])
+
+
+@pytest.mark.parametrize("call", [{"method": "impute"}, {"method": "anomaly_score", "kind": "denoising"}])
+def test_a_model_that_has_learned_no_gaps_says_so(fitted: ZeroShotForecaster, call: dict[str, str]) -> None:
+    X = family(0, 6, n=1)
+    model = DiffusionForecaster(horizon=HORIZON, network_off=True, random_state=0).fit(X)
+    model.model_ = fitted.model_
+    X[0, 50] = np.nan
+    kind = {name: value for name, value in call.items() if name != "method"}
+    with pytest.raises(ValueError, match="learned no gaps"):
+        getattr(model, call["method"])(X, **kind)
