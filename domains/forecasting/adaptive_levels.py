@@ -24,7 +24,7 @@ import numpy as np
 from .base_forecast import TrainingBase
 from .history import Floats
 
-__all__ = ["ADAPTED_LEVELS", "ConformalState", "level_name"]
+__all__ = ["ADAPTED_LEVELS", "ConformalState", "read_levels"]
 
 #: Coverages in per cent whose levels are adapted; those between are interpolated.
 ADAPTED_LEVELS = (50.0, 80.0, 90.0, 95.0, 99.0)
@@ -32,14 +32,20 @@ ADAPTED_LEVELS = (50.0, 80.0, 90.0, 95.0, 99.0)
 _MOST_WINDOWS = 2000
 
 
-def level_name(level: Any) -> float:
-    """Return a coverage in per cent as a number.
+def read_levels(level: Any) -> list[float]:
+    """Return one coverage in per cent, or several, as numbers.
 
     Raises
     ------
+    TypeError
+        If one is no number.
     ValueError
-        If it is not between 0 and 100.
+        If one is not between 0 and 100.
     """
+    return [_level(one) for one in np.atleast_1d(np.asarray(level, dtype=object))]
+
+
+def _level(level: Any) -> float:
     if isinstance(level, bool) or not isinstance(level, int | float | np.integer | np.floating):
         raise TypeError(f"level must hold per cents between 0 and 100, got {level!r}")
     if not 0.0 < level < 100.0:

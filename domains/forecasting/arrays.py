@@ -8,16 +8,18 @@ horizon, channels). Errors are those of scikit-learn's validation where that has
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array, check_consistent_length
 
 from .frame_columns import names_text
 from .panel import Panel
 
-__all__ = ["panel_of_array", "read_targets"]
+__all__ = ["panel_of_array", "read_targets", "refuse_columns"]
 
 Floats = NDArray[np.float64]
 
@@ -74,6 +76,13 @@ def panel_of_array(
     return panel
 
 
+def refuse_columns(**arguments: Any) -> None:
+    """Raise ValueError if an argument that speaks of columns of a frame is given, arrays having none."""
+    given = [name for name, value in arguments.items() if value is not None and len(value)]
+    if given:
+        raise ValueError(f"{names_text(given)} need a long frame; X is an array, or has no column of ids")
+
+
 def read_targets(y: Any, X: Any, n_channels: int, *, horizon: int | None = None) -> Floats:
     """Return targets as float64 of shape (n, horizon, channels).
 
@@ -107,6 +116,8 @@ def read_targets(y: Any, X: Any, n_channels: int, *, horizon: int | None = None)
 
 def _cube(X: Any) -> Floats:
     """Return series as float64 of shape (n, length, channels)."""
+    if isinstance(X, pd.DataFrame):
+        _check_wide(X)
     if isinstance(X, list | tuple) and len({np.shape(series)[:1] for series in X}) > 1:
         X = _aligned(X)
     array = check_array(X, dtype=np.float64, allow_nd=True, ensure_all_finite="allow-nan", input_name="X")
@@ -115,6 +126,18 @@ def _cube(X: Any) -> Floats:
             f"X must have shape (n, length) or (n, length, channels), none of them 0, got {array.shape}"
         )
     return np.asarray(array if array.ndim == 3 else array[..., None])
+
+
+def _check_wide(X: pd.DataFrame) -> None:
+    """Raise TypeError if a table of one series a row has columns that are no numbers, as a long frame has."""
+    wrong = [name for name, kind in X.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+    wrong = [name for name in wrong if X[name].map(lambda value: not isinstance(value, Number)).any()]
+    if wrong:
+        raise TypeError(
+            "X as a table of one series a row must hold numbers, got other columns "
+            f"{names_text(wrong)}; to take a long frame the forecaster has to be fitted to one, with the "
+            "columns that id_col and time_col name"
+        )
 
 
 def _aligned(series: Any) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,7 @@ def season_lengths_of(given: Any, default: int) -> tuple[int, ...]:
 
 
 def _season(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or value < 1 or int(value) != value:
         raise ValueError(f"season_length must be an integer >= 1 or a sequence of them, got {value!r}")
     return int(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,9 @@ from sciffusion.estimators.fitting import all_or_nothing
 from sciffusion.estimators.random_state import integer_seed
 from sciffusion.estimators.validation import check_boolean, check_integer, check_quantile_levels
 
-from .adaptive_levels import ConformalState
+from .adaptive_levels import ConformalState, read_levels
 from .anomaly_methods import AnomalyMethods
-from .arrays import panel_of_array, read_targets
+from .arrays import panel_of_array, read_targets, refuse_columns
 from .base_forecast import BaseSettings
 from .calendar import default_season_length
 from .event_methods import EventMethods
@@ -42,7 +42,7 @@ Floats = NDArray[np.float64]
 
 _TRAINING, _DRAWS = range(2)  # numbers of the private random streams
 _NAME = "DiffusionForecaster"
-_QUANTILES = "weibull"  # position k / (n + 1): a fresh value falls below it with just that probability
+_QUANTILES: Final = "weibull"  # position k / (n + 1): a fresh value falls below it with just that probability
 
 
 class _Request(NamedTuple):
@@ -251,6 +251,9 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
             return self._panel_of_frame(X, static_df=static_df), horizon
         self.framed_ = False
         panel = panel_of_array(X)
+        if not isinstance(X, Panel):
+            covariates = ("past_covariates", "future_covariates", "static_covariates")
+            refuse_columns(static_df=static_df, **{name: getattr(self, name) for name in covariates})
         self.n_features_in_ = panel.length
         if y is None:
             return panel, horizon
@@ -277,7 +280,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
         X: Any = None,
         h: int | None = None,
         *,
-        level: Sequence[float] = (80, 95),
+        level: float | Sequence[float] = (80, 95),
         df: Any = None,
         futr_df: Any = None,
         n_samples: int | None = None,
@@ -292,7 +295,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
             Steps ahead; or, in array mode, other histories of shape (n, length[, channels]).
         h : int, optional
             Steps ahead; by default `horizon`.
-        level : sequence of float in (0, 100), default (80, 95)
+        level : float or sequence of float in (0, 100), default (80, 95)
             Coverage of the intervals in the frame, in per cent.
         df : DataFrame, optional
             Other histories, of known or new series, to forecast from.
@@ -309,12 +312,13 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
             Columns ``unique_id, ds, DiffusionForecaster, DiffusionForecaster-lo-80, ...``; for arrays the
             medians, of shape (n, h[, channels]).
         """
+        levels = read_levels(level)
         request = self._request(X, h, df, futr_df)
         draws = self._draws(request, n_samples, nfe, random_state)
         median = np.median(draws, axis=1)
         if not request.framed:
             return _squeezed(median)
-        intervals = {float(one): self._central(draws, one) for one in level}
+        intervals = {one: self._central(draws, one) for one in levels}
         return forecast_frame(request.panel, median, name=_NAME, intervals=intervals)
 
     def sample(
@@ -413,6 +417,8 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
         panel = panel_of_array(X, n_channels=self.panel_.n_channels)
         steps = self.model_.horizon
         if y is None:
+            if panel.length <= steps:
+                raise ValueError(f"X must have more columns than the horizon, {steps}, got {panel.length}")
             targets, panel = panel.values[:, -steps:], panel.until(steps)
         else:
             targets = read_targets(y, X, panel.n_channels, horizon=steps)
@@ -454,8 +460,6 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
 
     @staticmethod
     def _central(draws: Floats, level: float) -> tuple[Floats, Floats]:
-        if not 0.0 < level < 100.0:
-            raise ValueError(f"level must hold per cents between 0 and 100, got {level!r}")
         tail = (1.0 - level / 100.0) / 2.0
         lower, upper = np.quantile(draws, [tail, 1.0 - tail], axis=1, method=_QUANTILES)
         return lower, upper

@@ -23,7 +23,7 @@ but the place on the grid, which the series with most rows decides, as it does t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -45,10 +45,10 @@ from .frame_columns import (
 from .frame_format import FrameFormat, moments_in_utc
 from .frequency_inference import align_grid, infer_grid
 from .panel import Panel
-from .row_checks import GapWarning, check_distinct, check_frequencies, check_lengths, report_gaps
+from .row_checks import check_distinct, check_frequencies, check_lengths, report_gaps
 from .static_columns import read_static
 
-__all__ = ["FrameRows", "GapWarning", "panel_of_frame", "rows_of_frame"]
+__all__ = ["FrameRows", "panel_of_frame", "rows_of_frame"]
 
 Floats = NDArray[np.float64]
 Gaps = Literal["warn", "fill", "refuse"]
@@ -182,8 +182,9 @@ def panel_of_frame(
     frame = pandas_frame("df", df)
     table = None if static_df is None else pandas_frame("static_df", static_df)
     if like is None:
-        static_names = _names(static) or _static_names(table, id_col)
-        roles = _Roles(id_col, time_col, _names(target), _names(past), _names(future), static_names)
+        static_names = _names("static", static) or _static_names(table, id_col)
+        channels, past_names = _names("target", target), _names("past", past)
+        roles = _Roles(id_col, time_col, channels, past_names, _names("future", future), static_names)
     else:
         roles = _Roles.of_panel(like)
     require_columns("df", frame, (roles.id_column, roles.time_column, *roles.changing))
@@ -374,8 +375,12 @@ def _report_unused(frame: pd.DataFrame, table: pd.DataFrame | None, roles: _Role
         )
 
 
-def _names(columns: str | Sequence[str]) -> tuple[str, ...]:
-    return (columns,) if isinstance(columns, str) else tuple(columns)
+def _names(role: str, columns: Any) -> tuple[str, ...]:
+    if isinstance(columns, str):
+        return (columns,)
+    if not isinstance(columns, Iterable):
+        raise TypeError(f"the columns of {role!r} must be a name or a sequence of names, got {columns!r}")
+    return tuple(columns)
 
 
 def _static_names(table: pd.DataFrame | None, id_col: str) -> tuple[str, ...]:

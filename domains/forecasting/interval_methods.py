@@ -22,7 +22,7 @@ import numpy as np
 
 from sciffusion.estimators.validation import check_integer
 
-from .adaptive_levels import ConformalState, level_name
+from .adaptive_levels import ConformalState, read_levels
 from .frame_output import forecast_frame
 from .history import Floats
 from .model import ForecastModel
@@ -83,7 +83,9 @@ class IntervalMethods:
         """
         if method not in _METHODS:
             raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, got {method!r}")
-        levels = [level_name(one) for one in np.atleast_1d(np.asarray(level, dtype=object))]
+        levels = read_levels(level)
+        if not levels:
+            raise ValueError("level must hold at least one coverage in per cent, got none")
         request = self._request(X, h, df, futr_df)
         if method == "draws":
             draws = self._draws(request, n_samples, nfe, random_state)

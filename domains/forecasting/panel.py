@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from .calendar import Grid
 from .calendar_features import calendar_features
+from .frame_columns import names_text
 from .frame_format import FrameFormat
 
 __all__ = ["Panel"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class Panel:
     Raises
     ------
     ValueError
-        If the shapes do not fit together or a value is infinite.
+        If the shapes do not fit together, or a value is infinite or beyond 1e100.
     """
 
     ids: tuple[Hashable, ...]
@@ -93,8 +96,16 @@ class Panel:
         if self.future.shape[1] < length:
             raise ValueError(f"future has {self.future.shape[1]} rows, expected at least {length}")
         for name in ("values", "past", "future", "static"):
-            if np.isinf(getattr(self, name)).any():
+            numbers = getattr(self, name)
+            if np.isinf(numbers).any():
                 raise ValueError(f"{name} holds infinite values; replace them, or mark them missing with NaN")
+            large = (np.abs(numbers) > _LARGEST).any(axis=tuple(range(1, numbers.ndim)))
+            if large.any():
+                names = names_text(self.ids[place] for place in np.flatnonzero(large))
+                raise ValueError(
+                    f"{name} holds numbers beyond {_LARGEST:g}, whose squares overflow, in series {names}; "
+                    "use another unit, or mark them missing with NaN"
+                )
 
     @classmethod
     def from_array(cls, values: Any, *, ids: Any = None, last_step: Any = None) -> Panel:

@@ -232,8 +232,11 @@ class ForecastStream:
         Raises
         ------
         ValueError
-            If the state is of another horizon or number of channels.
+            If the state is incomplete, or of another horizon or number of channels.
         """
+        absent = sorted(self.state_dict().keys() - state.keys())
+        if absent:
+            raise ValueError(f"the state lacks {names_text(absent)}; give what state_dict returned")
         draws = np.array(state["draws"])
         shape = (draws.shape[-1], int(np.shape(state["waiting"])[-1]))
         wanted = (self.panel_.n_channels, self._model.horizon if state["mode"] == "rolling" else 0)

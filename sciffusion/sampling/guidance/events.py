@@ -85,7 +85,13 @@ class Event:
             raise TypeError(f"the function of an event must be callable, got {type(self.function).__name__}")
         if self.relation not in get_args(Relation):
             raise ValueError(f"relation must be one of {get_args(Relation)}, got {self.relation!r}")
-        if not bool(torch.as_tensor(self.value).isfinite().all()):
+        try:
+            value = torch.as_tensor(self.value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"the value of an event must be a number or a Tensor, got {self.value!r}"
+            ) from error
+        if not bool(value.isfinite().all()):
             raise ValueError("the value of an event must be finite")
         if not (math.isfinite(self.noise_std) and self.noise_std >= 0.0):
             raise ValueError(f"noise_std of an event must not be negative, got {self.noise_std}")

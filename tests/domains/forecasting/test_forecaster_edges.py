@@ -143,3 +143,54 @@ def test_channels_of_one_series_may_differ_in_everything() -> None:
     assert np.abs(found[:, 0] - truth).mean() < 0.6
     assert_allclose(found[:, 1], 3.0, atol=0.1)
     assert np.abs(found[:, 2] / 1e6 - truth).mean() < 0.6
+
+
+@pytest.mark.parametrize("network_off", [True, False])
+def test_numbers_whose_squares_overflow_are_refused_with_their_series(network_off: bool) -> None:
+    df = frame({"fine": wavy(), "huge": 1e155 * wavy()})
+    with pytest.raises(ValueError, match=r"beyond 1e\+100.* in series 'huge'"):
+        forecaster(network_off=network_off).fit(df)
+    large = forecaster(network_off=network_off).fit(frame({"fine": wavy(), "large": 1e98 * wavy()}))
+    assert np.isfinite(large.predict().iloc[:, 2:].to_numpy()).all()
+
+
+def test_a_long_frame_where_an_array_is_expected_is_refused_by_its_columns() -> None:
+    df = frame({"a": wavy()})
+    with pytest.raises(TypeError, match="other columns 'ds'"):
+        forecaster().fit(df.drop(columns="unique_id"))
+    model = forecaster(network_off=True).fit(wavy()[None])
+    with pytest.raises(TypeError, match="other columns 'unique_id', 'ds'"):
+        model.predict(df, 4)
+    with pytest.raises(TypeError, match="other columns 'unique_id', 'ds'"):
+        model.impute(df)
+
+
+@pytest.mark.parametrize("name", ["past_covariates", "future_covariates", "static_covariates"])
+def test_covariates_of_arrays_are_refused_and_columns_must_be_names(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}' need a long frame"):
+        forecaster(**{name: ["x"]}).fit(wavy()[None])
+    with pytest.raises(TypeError, match="must be a name or a sequence of names, got 3"):
+        forecaster(**{name: 3}).fit(frame({"a": wavy()}))
+
+
+@pytest.mark.parametrize(("level", "error"), [(150, ValueError), ([0], ValueError), (["80"], TypeError)])
+def test_levels_that_are_no_per_cents_are_refused(level: Any, error: type[Exception]) -> None:
+    model = forecaster(network_off=True).fit(frame({"a": wavy()}))
+    for forecast in (model.predict, model.predict_interval):
+        with pytest.raises(error, match="level must hold per cents between 0 and 100"):
+            forecast(4, level=level)
+    with pytest.raises(ValueError, match="at least one coverage"):
+        model.predict_interval(4, level=[], method="conformal")
+    assert list(model.predict(4, level=80)) == list(model.predict(4, level=[80]))
+
+
+def test_arguments_of_another_kind_are_named() -> None:
+    model = forecaster(network_off=True).fit(wavy()[None])
+    with pytest.raises(ValueError, match="season_length must be an integer"):
+        forecaster(season_length=[7, "a"]).fit(wavy()[None])
+    with pytest.raises(ValueError, match="X must have more columns than the horizon, 4, got 4"):
+        model.score(wavy(4)[None])
+    with pytest.raises(TypeError, match="value of an event must be a number or a Tensor, got '3'"):
+        model.event_probability((lambda y: y.amax(-1), ">", "3"), 4)
+    with pytest.raises(ValueError, match="the state lacks 'draws'"):
+        model.stream(n_samples=2).load_state_dict({"mode": "fresh"})
