@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .backtest import Forecaster, backtest
 from .dynamics import DynamicsDiffusion
 from .forecaster import DiffusionForecaster
-from .frames import GapWarning, panel_of_frame
+from .frames import panel_of_frame
 from .metrics import (
     crps,
     energy_score,
@@ -22,6 +22,7 @@ from .metrics import (
     weighted_quantile_loss,
 )
 from .panel import Panel
+from .row_checks import GapWarning
 from .zero_shot import ZeroShotForecaster
 
 if TYPE_CHECKING:

@@ -199,7 +199,7 @@ class BaseForecaster:
         units = series.units[windows.row][:, None]
         inputs, context = _ridge_inputs(series, windows, settings)
         standard = (targets - context.location) / context.scale
-        complete = np.isfinite(standard).all(axis=1)
+        complete = np.asarray(np.isfinite(standard).all(axis=1))
         ridge = DirectRidge.fit(inputs[complete], standard[complete])
         fold = _folds(series.absolute_step(windows))
         unseen = out_of_fold(ridge, inputs, standard, fold, complete)

@@ -135,12 +135,12 @@ class History:
     @property
     def length(self) -> int:
         """Number of positions."""
-        return self.observed.shape[1]
+        return int(self.observed.shape[1])
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return self.observed.shape[0]
+        return int(self.observed.shape[0])
 
     def context(self, windows: Windows, length: int) -> Floats:
         """Return the last `length` values before each origin, gaps filled from what is known there.

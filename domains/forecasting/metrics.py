@@ -67,16 +67,16 @@ def crps(y: ArrayLike, draws: ArrayLike, *, fair: bool = False) -> Floats:
 
     Parameters
     ----------
-    y : array-like of shape (n, *event)
+    y : array-like of shape (n, ...)
         Targets; NaN where missing.
-    draws : array-like of shape (n, n_samples, *event)
+    draws : array-like of shape (n, n_samples, ...)
         Draws of the forecast.
     fair : bool
         Unbiased for the law behind the draws (needs two draws) instead of the score of the draws themselves.
 
     Returns
     -------
-    ndarray of shape (n, *event)
+    ndarray of shape (n, ...)
         Scores >= 0 in the unit of y (the fair form may be a little negative); NaN where y is.
 
     Raises
@@ -97,7 +97,7 @@ def mean_over_event(values: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    values : array-like of shape (n, *event)
+    values : array-like of shape (n, ...)
         Scores of targets, e.g. from `crps`; NaN where the target is missing.
 
     Returns
@@ -115,14 +115,14 @@ def draw_quantiles(draws: ArrayLike, levels: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    draws : array-like of shape (n, n_samples, *event)
+    draws : array-like of shape (n, n_samples, ...)
         Draws of the forecast.
     levels : array-like of shape (n_levels,)
         Levels in [0, 1]; below 1/(n_samples + 1) the smallest draw, above the mirror of it the largest.
 
     Returns
     -------
-    ndarray of shape (n, n_levels, *event)
+    ndarray of shape (n, n_levels, ...)
         Quantiles in the unit of the draws.
     """
     found = np.quantile(np.asarray(draws, dtype=np.float64), _levels(levels), axis=1, method="weibull")
@@ -134,9 +134,9 @@ def weighted_quantile_loss(y: ArrayLike, quantiles: ArrayLike, levels: ArrayLike
 
     Parameters
     ----------
-    y : array-like of shape (n, *event)
+    y : array-like of shape (n, ...)
         Targets; NaN where missing.
-    quantiles : array-like of shape (n, n_levels, *event)
+    quantiles : array-like of shape (n, n_levels, ...)
         Forecast quantiles.
     levels : array-like of shape (n_levels,)
         Their levels; the nine deciles by default.
@@ -314,7 +314,7 @@ def pit_values(y: ArrayLike, draws: ArrayLike, generator: np.random.Generator) -
 
     Returns
     -------
-    ndarray of shape (n, *event)
+    ndarray of shape (n, ...)
         Values in [0, 1], uniform for calibrated forecasts; NaN where y is.
     """
     target, sample = _pair(y, draws)
@@ -368,7 +368,7 @@ def _scale(scale: ArrayLike, y: ArrayLike) -> Floats:
 
 
 def _double_pinball(y: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> Floats:
-    """Twice the pinball loss, shape (n, n_levels, *event); NaN where y is."""
+    """Twice the pinball loss, shape (n, n_levels, ...); NaN where y is."""
     at = _levels(levels)
     target, found = _pair(y, quantiles)
     if found.shape[1] != len(at):

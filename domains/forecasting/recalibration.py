@@ -96,7 +96,7 @@ class Recalibration:
 
         Parameters
         ----------
-        quantiles : ndarray of shape (levels, *shape)
+        quantiles : ndarray of shape (levels, ...)
             Quantiles of the draws at `LEVELS`, in units of the residuals; the shape may be broadcast.
         residuals : ndarray of any shape
             What was observed; NaN where nothing was.

@@ -188,7 +188,7 @@ class _HeldOut:
         return _losses(network, self._batch, *self._drawn)
 
 
-def _blocks(tokens: WindowTokens, n_members: int) -> tuple[np.ndarray, int]:  # type: ignore[type-arg]
+def _blocks(tokens: WindowTokens, n_members: int) -> tuple[np.ndarray[Any, Any], int]:
     """Return the block of time that each window lies in, and how many blocks there are."""
     count = max(n_members, _BLOCKS)
     edges = np.quantile(tokens.step, np.linspace(0.0, 1.0, count + 1)[1:-1])

@@ -85,7 +85,8 @@ class DirectRidge:
     @classmethod
     def _solved(cls, gram: Floats, moments: Floats, count: int) -> DirectRidge:
         penalty = max(1.0, 0.003 * count) * np.eye(len(gram))
-        return cls(gram, moments, count, np.linalg.solve(gram + penalty, moments))
+        coefficients: Floats = np.linalg.solve(gram + penalty, moments).astype(np.float64, copy=False)
+        return cls(gram, moments, count, coefficients)
 
     def updated(self, inputs: Floats, targets: Floats) -> DirectRidge:
         """Return the regression with more windows: the same as one fitted to all of them at once."""

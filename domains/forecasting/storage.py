@@ -39,8 +39,8 @@ def panel_values(panel: Panel) -> dict[str, Any]:
 
 def restored_panel(values: dict[str, Any]) -> Panel:
     """Return the panel of what `panel_values` gave."""
-    arrays = {name: np.asarray(values[name]) for name in _PANEL_ARRAYS}
-    names = {name: tuple(values[name]) for name in _PANEL_NAMES}
+    arrays: dict[str, Any] = {name: np.asarray(values[name]) for name in _PANEL_ARRAYS}
+    names: dict[str, Any] = {name: tuple(values[name]) for name in _PANEL_NAMES}
     return Panel(
         ids=tuple(values["ids"]), frequency=values["frequency"],
         frame_format=FrameFormat(**values["format"]), **arrays, **names,

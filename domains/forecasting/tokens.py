@@ -173,4 +173,5 @@ def token_inputs(
         series.exogenous.inputs(windows, settings.horizon),
         np.log(deviation / unit),
     ]
-    return np.nan_to_num(np.concatenate(parts, axis=1))
+    inputs: Floats = np.nan_to_num(np.concatenate(parts, axis=1))
+    return inputs

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from sciffusion.domains.forecasting import GapWarning
 from sciffusion.domains.forecasting.calendar import stamps_of_steps
-from sciffusion.domains.forecasting.frames import GapWarning, panel_of_frame
+from sciffusion.domains.forecasting.frames import panel_of_frame
 from sciffusion.domains.forecasting.panel import Panel
 
 

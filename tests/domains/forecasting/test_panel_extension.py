@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sciffusion.domains.forecasting.frames import GapWarning, panel_of_frame
+from sciffusion.domains.forecasting import GapWarning
+from sciffusion.domains.forecasting.frames import panel_of_frame
 from sciffusion.domains.forecasting.panel import Panel
 from sciffusion.domains.forecasting.panel_extension import extend_panel
 
