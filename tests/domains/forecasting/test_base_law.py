@@ -203,6 +203,21 @@ def test_context_tokens_are_the_standardised_history_and_gaps_are_marked() -> No
     assert_array_equal(np.argwhere(missing), [[0, n_context - 4]])
 
 
+def test_the_phase_is_that_of_the_absolute_step_of_the_origin() -> None:
+    values = autoregressive(2, 60, 0.5)
+    settings = BaseSettings(3, (7,), 10)
+    base, _ = BaseForecaster.fit(Panel.from_array(values), settings, most_windows=100)
+
+    def phases(last_step: int) -> Floats:
+        series = base.series(Panel.from_array(values, last_step=last_step))
+        last = series.last_windows()
+        return forecast_tokens(series, settings, last, base.forecast(series, last)).inputs[:, -3:-1]
+
+    angle = 2.0 * np.pi * 3 / 7
+    assert_allclose(phases(7 * 40 + 3), [[np.sin(angle), np.cos(angle)]] * 2)
+    assert_allclose(phases(3), phases(7 * 40 + 3))
+
+
 def test_inputs_are_standardised_and_constant_ones_keep_their_size() -> None:
     inputs = np.random.default_rng(0).normal(3.0, 2.0, (500, 3))
     inputs[:, 2] = 0.25
