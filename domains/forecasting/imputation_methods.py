@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from sciffusion.estimators.chunking import DEFAULT_BUDGET_BYTES, chunk_slices
 from sciffusion.estimators.random_state import integer_seed
 from sciffusion.estimators.validation import check_integer
 
@@ -26,6 +27,7 @@ from .panel import Panel
 __all__ = ["GivenSeries", "ImputationMethods"]
 
 _SAMPLE = "sample_id"
+_ENDS_BYTES = DEFAULT_BUDGET_BYTES  # of completed copies at a time while their ends are drawn
 
 
 class GivenSeries(NamedTuple):
@@ -142,8 +144,10 @@ class ImputationMethods:
             nfe=nfe, seed=seed, device=device, reduce=_median if median else np.asarray,
         )  # fmt: skip
         result[places] = drawn
-        ending = np.flatnonzero(np.isnan(panel.values[:, -1]).any(axis=1))
-        if len(ending):
+        open_ended = np.flatnonzero(np.isnan(panel.values[:, -1]).any(axis=1))
+        bytes_per_series = 24 * n_samples * panel.length * panel.n_channels
+        for some in chunk_slices(len(open_ended), bytes_per_series, _ENDS_BYTES):
+            ending = open_ended[some]
             ends = np.repeat(result[ending], n_samples, axis=1) if median else result[ending]
             draw_ends(self.model_, panel.take(ending), ends, nfe=nfe, seed=seed + 1, device=device)
             result[ending] = _median(ends) if median else ends

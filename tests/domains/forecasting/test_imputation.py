@@ -225,6 +225,29 @@ def test_trailing_holes_are_the_forecast(gaussian: DiffusionForecaster) -> None:
     np.testing.assert_allclose(filled.std(axis=1), forecast.std(axis=1), rtol=0.2)
 
 
+def test_trailing_holes_of_channels_are_drawn_by_noise_of_their_own() -> None:
+    X = np.stack([walks(4, 200, 6), walks(4, 200, 7)], axis=2)
+    model = DiffusionForecaster(horizon=4, network_off=True, nonnegative=False, random_state=0).fit(X)
+    X[:2, -3:] = np.nan
+    X[2, -2:, 1] = np.nan
+    filled = model.impute(X, 300)
+    for one in filled[:2]:
+        assert abs(np.corrcoef(one[:, -1].T)[0, 1]) < 0.4
+    assert abs(np.corrcoef(filled[0, :, -1, 0], filled[1, :, -1, 0])[0, 1]) < 0.4
+    assert filled[2, :, -1, 1].std() > 0.1
+
+
+def test_trailing_holes_are_the_same_whatever_is_drawn_at_once(
+    gaussian: DiffusionForecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = walks(5, 100, 8)
+    X[:4, -3:] = np.nan
+    whole, median = gaussian.impute(X, 20), gaussian.impute(X)
+    monkeypatch.setattr("sciffusion.domains.forecasting.imputation_methods._ENDS_BYTES", 1)
+    np.testing.assert_allclose(gaussian.impute(X, 20), whole, rtol=1e-6)
+    np.testing.assert_allclose(gaussian.impute(X), median, rtol=1e-6)
+
+
 def test_draws_stay_above_the_bound_of_the_training_values() -> None:
     X = np.random.default_rng(0).poisson(0.7, (4, 200)).astype(float)
     model = DiffusionForecaster(horizon=3, network_off=True, random_state=0).fit(X)
