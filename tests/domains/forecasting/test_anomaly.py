@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from sciffusion import DiffusionForecaster
+from sciffusion.domains.forecasting.anomaly_methods import _energy
 
 KINDS = ("forecast", "denoising", "combined")
 
@@ -193,3 +195,12 @@ def test_scores_are_the_same_whatever_is_computed_at_once(
     whole = model.anomaly_score(X, kind="forecast")
     monkeypatch.setattr("sciffusion.domains.forecasting.anomaly_methods._WINDOWS_AT_ONCE", 7)
     np.testing.assert_allclose(model.anomaly_score(X, kind="forecast"), whole, rtol=1e-4)
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.3, -2.0])
+def test_energy_scores_are_the_crps_of_a_gaussian_law(truth: float) -> None:
+    half = np.random.default_rng(0).normal(2.0, 3.0, 40_000) - 2.0
+    draws = 2.0 + np.concatenate([half, -half])[None, :, None]
+    found = _energy(np.array([[2.0 + 3.0 * truth]]), draws, np.ones((1, 1)), 1)[0, 0]
+    crps = truth * (2.0 * norm.cdf(truth) - 1.0) + 2.0 * norm.pdf(truth) - 1.0 / np.sqrt(np.pi)
+    assert abs(found - crps) < 0.02

@@ -14,6 +14,9 @@ from sciffusion.domains.forecasting import DiffusionForecaster
 from sciffusion.domains.forecasting.base_forecast import Series
 from sciffusion.domains.forecasting.history import Windows
 from sciffusion.domains.forecasting.recalibration import LEVELS, Recalibration
+from sciffusion.domains.forecasting.recalibration_windows import _places
+from sciffusion.domains.forecasting.residual_training import _split, kept_back
+from sciffusion.domains.forecasting.tokens import WindowTokens
 
 Pair = tuple[DiffusionForecaster, DiffusionForecaster]
 MAP = Recalibration(scale=0.7, power=1.3, tail=1.6)
@@ -166,3 +169,22 @@ def test_a_wrong_parameter_is_refused() -> None:
 def test_a_panel_too_short_to_hold_anything_out_still_fits() -> None:
     model = DiffusionForecaster(**SMALL | {"horizon": 2, "season_length": 1}, random_state=0)
     assert np.isfinite(model.fit(_panel(12)[:1]).predict(2)).all()
+
+
+def test_every_member_is_asked_about_windows_that_it_kept_back() -> None:
+    generator = np.random.default_rng(0)
+    count, nothing = 300, np.zeros((300, 1))
+    tokens = WindowTokens(
+        nothing, nothing, nothing > 0, generator.random(count) < 0.3, generator.integers(0, 90, count)
+    )
+    for n_members in (2, 8):
+        places = _places(tokens, n_members, torch.Generator().manual_seed(0))
+        held = kept_back(tokens, n_members)
+        assert places is not None
+        assert held is not None
+        assert len(places) == n_members
+        for chosen, own in zip(places, held, strict=True):
+            assert set(chosen) <= set(own)
+            assert not tokens.gaps[chosen].any()
+        weights, _ = _split(tokens, n_members, torch.Generator())
+        assert (weights.numpy()[places, np.arange(n_members)[:, None]] == 0.0).all()

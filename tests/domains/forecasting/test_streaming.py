@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sciffusion.domains.forecasting import DiffusionForecaster
 
@@ -186,3 +187,23 @@ def test_a_failing_push_leaves_the_session_as_it_was(trained: DiffusionForecaste
 def test_wrong_requests_are_refused(trained: DiffusionForecaster, given: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         trained.stream(**given)
+
+
+@pytest.mark.parametrize("mode", ["rolling", "fresh"])
+def test_paths_of_a_series_do_not_hang_on_what_others_push(mode: str) -> None:
+    X, ids = _array(2), ("a", "b", "c", "d")
+
+    def frame(first: int, end: int) -> pd.DataFrame:
+        y, z = (_frame(X[:, first:end, channel], first, ids) for channel in (0, 1))
+        return y.assign(z=z["y"])
+
+    model = DiffusionForecaster(**SMALL, **TINY | {"max_steps": 1}, target=["y", "z"])
+    model.fit(frame(0, LENGTH))
+    generator = torch.Generator().manual_seed(0)
+    for weights in model.model_.network.parameters():  # a network that has an opinion
+        weights.data += 0.1 * torch.randn(weights.shape, generator=generator)
+    rows = frame(LENGTH, LENGTH + 1)
+    together, alone = (model.stream(n_samples=6, mode=mode) for _ in range(2))
+    together.push(rows)
+    alone.push(rows[rows["unique_id"] == "c"])
+    np.testing.assert_allclose(alone.draws[2], together.draws[2], rtol=1e-4, atol=1e-5)

@@ -201,3 +201,18 @@ def test_it_survives_saving(tmp_path: Any) -> None:
     np.testing.assert_array_equal(
         again.update(_array()[:, :3]).predict(4), model.update(_array()[:, :3]).predict(4)
     )
+
+
+def test_new_rows_of_one_series_judge_all_of_its_channels_and_no_other() -> None:
+    X = _array()
+    both = _frame(X[:2]).assign(z=_frame(X[2:4])["y"])
+    early = both[both["ds"] < both["ds"].min() + pd.Timedelta(days=LENGTH)]
+    model = DiffusionForecaster(**SMALL, network_off=True, target=["y", "z"]).fit(early)
+    known, fitted = model.panel_, model.model_
+    model.update(pd.concat([early, both[both["unique_id"] == "s0"]]).drop_duplicates(["unique_id", "ds"]))
+    errors = judged_errors(fitted, model.panel_, known)
+    assert errors.shape == (NEW, 4, 4)
+    assert np.isfinite(errors[:, :2]).all()
+    assert np.isnan(errors[:, 2:]).all()
+    new = completed_windows(fitted.base.series(model.panel_), known, fitted)
+    assert set(new.row) == {0, 1}
