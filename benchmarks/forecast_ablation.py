@@ -30,7 +30,7 @@ from sciffusion.domains.forecasting import metrics
 
 __all__ = ["SOLVERS", "development_set", "main", "run_variant", "summary"]
 
-SETS = ("solar_hourly", "wind_hourly", "parking", "wikipedia_traffic", "walmart_sales")
+SETS = ("solar_hourly", "wind_hourly", "walmart_sales", "m4_daily", "m4_monthly")
 QUICK_SETS = ("walmart_sales",)
 QUICK_VARIANTS = (DEFAULT, "network off", "raw target")
 EVALUATIONS = (2, 4, 6, 8, 16, 32)
