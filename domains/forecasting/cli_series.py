@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from sciffusion.estimators.csv_tables import read_table
+
 from .cli_options import names_of, numbers_of
-from .csv_input import ONLY_SERIES, SeriesColumns, read_series, read_table
+from .csv_input import ONLY_SERIES, SeriesColumns, read_series
 from .forecaster import DiffusionForecaster
 from .frame_output import draws_frame
 from .frames import panel_of_frame

@@ -7,24 +7,18 @@ and NA, NaN, null, None are missing. A file of one series needs no column of ids
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-__all__ = ["ONLY_SERIES", "SeriesColumns", "find_columns", "read_series", "read_table"]
+from sciffusion.estimators.csv_tables import MOST_SHOWN, find_columns, name_lines, read_numbers
+
+__all__ = ["ONLY_SERIES", "SeriesColumns", "read_series"]
 
 #: Id of the series of a file without a column of ids.
 ONLY_SERIES = "series"
-
-_MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>"]
-_BOOLEAN = {"true": 1.0, "false": 0.0}
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -60,65 +54,13 @@ class SeriesColumns:
         return (*self.target, *self.past, *self.future, *self.static)
 
 
-def read_table(path: Path, separator: str = ",") -> pd.DataFrame:
-    """Read a CSV file with a header, all cells as text.
-
-    Parameters
-    ----------
-    path : Path
-        The file, in UTF-8.
-    separator : str
-        What stands between the cells.
-
-    Returns
-    -------
-    DataFrame
-        Stripped texts, NaN where a cell is missing, without blank lines; the index holds line numbers.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is empty, is no table, or has two columns of one name.
-    """
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"the data file {str(path)!r} {what}")
-    try:
-        cells = pd.read_csv(
-            path, sep=separator, dtype=str, encoding="utf-8-sig", keep_default_na=False, header=None,
-            skip_blank_lines=False, skipinitialspace=True,
-        )  # fmt: skip
-    except pd.errors.EmptyDataError as error:
-        raise ValueError(f"the data file {str(path)!r} is empty") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the data file {str(path)!r} is not UTF-8 text; save it as UTF-8") from error
-    except pd.errors.ParserError as error:
-        raise ValueError(
-            f"the data file {str(path)!r} is no table: {' '.join(str(error).split())}"
-        ) from error
-    # The header is read as a row of its own: pandas would rename columns of the same name.
-    names = cells.iloc[0].fillna("").str.strip()
-    if names.duplicated().any():
-        twice = ", ".join(map(repr, names[names.duplicated()].unique()))
-        raise ValueError(f"the data file {str(path)!r} has several columns named {twice}")
-    rows: pd.DataFrame = cells.iloc[1:].apply(lambda column: column.str.strip())
-    rows.columns = pd.Index(names.tolist())
-    rows.index = pd.RangeIndex(2, len(cells) + 1)
-    rows = rows.mask(rows.isin(_MISSING)).dropna(how="all")
-    if rows.empty:
-        raise ValueError(f"the data file {str(path)!r} has a header but no rows")
-    return rows
-
-
 def read_series(table: pd.DataFrame, columns: SeriesColumns, *, without_target: bool = False) -> pd.DataFrame:
     """Interpret a table as a long frame of series.
 
     Parameters
     ----------
     table : DataFrame
-        As `read_table` gives it.
+        As `sciffusion.estimators.csv_tables.read_table` gives it.
     columns : SeriesColumns
         What to read; other columns are left out.
     without_target : bool
@@ -145,30 +87,15 @@ def read_series(table: pd.DataFrame, columns: SeriesColumns, *, without_target: 
     ids = pd.Series(ONLY_SERIES, index=table.index) if alone else _ids(table[columns.id_col], columns)
     stamps = _stamps(table[columns.time_col], columns.time_format)
     return pd.DataFrame(
-        {columns.id_col: ids, columns.time_col: stamps} | {name: _numbers(table[name]) for name in numbers}
+        {columns.id_col: ids, columns.time_col: stamps}
+        | {name: read_numbers(table[name], f"the column {name!r}") for name in numbers}
     ).reset_index(drop=True)
-
-
-def find_columns(table: pd.DataFrame, names: Iterable[str], option: str) -> list[str]:
-    """Return the names, after checking that all are columns of the table.
-
-    Raises
-    ------
-    ValueError
-        Naming the option, the first missing column and similar ones.
-    """
-    found = [str(column) for column in table.columns]
-    wanted = list(names)
-    for name in wanted:
-        if name not in found:
-            raise ValueError(f"{option}: there is no column {name!r}; {_suggestion(name, found)}")
-    return wanted
 
 
 def _ids(column: pd.Series[str], columns: SeriesColumns) -> pd.Series[Any]:
     if column.isna().any():
         raise ValueError(
-            f"the id column {column.name!r} is empty in {_lines(column, column.isna().to_numpy())}"
+            f"the id column {column.name!r} is empty in {name_lines(column, column.isna().to_numpy())}"
         )
     if columns.id_type is None:
         return column
@@ -183,20 +110,20 @@ def _ids(column: pd.Series[str], columns: SeriesColumns) -> pd.Series[Any]:
 def _stamps(column: pd.Series[str], time_format: str) -> pd.Series[Any]:
     missing = column.isna().to_numpy(dtype=np.bool_)
     if missing.any():
-        raise ValueError(f"the time column {column.name!r} is empty in {_lines(column, missing)}")
+        raise ValueError(f"the time column {column.name!r} is empty in {name_lines(column, missing)}")
     if not time_format and column.str.fullmatch(r"[+-]?\d{1,18}").all() and not _looks_like_dates(column):
         return column.astype(np.int64)
     found = pd.to_datetime(column, format=time_format or "ISO8601", errors="coerce", utc=_zoned(column))
     wrong = found.isna().to_numpy(dtype=np.bool_)
     if wrong.any():
-        values = ", ".join(map(repr, column[wrong].unique()[:_SHOWN]))
+        values = ", ".join(map(repr, column[wrong].unique()[:MOST_SHOWN]))
         expected = (
             f"dates of the format {time_format!r}" if time_format else "whole numbers or ISO 8601 dates"
         )
         remedy = "" if time_format else "; name another format with --time-format, such as %d/%m/%Y"
         raise ValueError(
             f"the time column {column.name!r} must hold {expected}, found {values} in "
-            f"{_lines(column, wrong)}{remedy}"
+            f"{name_lines(column, wrong)}{remedy}"
         )
     return found
 
@@ -210,36 +137,3 @@ def _looks_like_dates(column: pd.Series[str]) -> bool:
 def _zoned(column: pd.Series[str]) -> bool:
     """Say whether the stamps tell their offset from UTC, which may change within the file."""
     return bool(column.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$").all() and column.str.contains(":").all())
-
-
-def _numbers(column: pd.Series[str]) -> NDArray[np.float64]:
-    lower = column.str.lower()
-    if lower.notna().any() and lower.dropna().isin(_BOOLEAN).all():
-        return np.asarray(lower.map(_BOOLEAN), dtype=np.float64)
-    numbers = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
-    wrong = np.isnan(numbers) & column.notna().to_numpy(dtype=np.bool_)
-    if wrong.any():
-        values = ", ".join(map(repr, column[wrong].unique()[:_SHOWN]))
-        comma = " (a decimal comma? write a point)" if column[wrong].str.fullmatch(r"-?\d+,\d+").all() else ""
-        raise ValueError(
-            f"the column {column.name!r} must hold numbers, found {values} in {_lines(column, wrong)}{comma}"
-        )
-    return numbers
-
-
-def _suggestion(name: str, columns: Sequence[str]) -> str:
-    if len(columns) == 1 and any(mark in columns[0] for mark in (";", "\t", "|")):
-        return f"the header is the single column {columns[0]!r}: give the right --separator"
-    lower = {column.lower(): column for column in columns}
-    close = [lower[match] for match in get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    shown = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
-    return f"the columns are {shown}"
-
-
-def _lines(column: pd.Series[Any], wrong: NDArray[np.bool_]) -> str:
-    """Name the first offending lines of the file; the header is line 1."""
-    lines = column.index[wrong]
-    more = f", ... ({len(lines)} in all)" if len(lines) > _SHOWN else ""
-    return f"line{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines[:_SHOWN]))}{more}"

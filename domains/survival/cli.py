@@ -23,10 +23,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from sciffusion.datasets import find_leaks
+from sciffusion.estimators.csv_tables import find_columns, read_table
 from sciffusion.estimators.imports import optional_import
 from sciffusion.training.checkpoints import write_atomically
 
-from .csv_input import covariates, covariates_for, find_columns, read_table, read_target, warn_of_identifiers
+from .csv_input import covariates, covariates_for, read_target, warn_of_identifiers
 from .demo import OURS, demo_models
 from .estimator import SDPMSurvival
 from .evaluation import SCORES, Evaluation, evaluate

@@ -14,7 +14,8 @@ import pytest
 
 from sciffusion import cli as face
 from sciffusion.domains.forecasting import DiffusionForecaster
-from sciffusion.domains.forecasting.csv_input import SeriesColumns, read_series, read_table
+from sciffusion.domains.forecasting.csv_input import SeriesColumns, read_series
+from sciffusion.estimators.csv_tables import read_table
 
 testing = pytest.importorskip("typer.testing")
 pytest.importorskip("rich")

@@ -12,10 +12,10 @@ import pytest
 from sciffusion.domains.survival.csv_input import (
     covariates,
     covariates_for,
-    read_table,
     read_target,
     warn_of_identifiers,
 )
+from sciffusion.estimators.csv_tables import read_table
 
 TEXT = """age, grade ,centre,smoker,time,died
 61,II,1,true,3.5,1
