@@ -272,7 +272,8 @@ def _continuation(
     before_first = stage.places < stage.first[:, None]
     factors: Floats = np.where(before_first, 1.0, np.where(unknown, rows.chain[at], 0.0))
     share: Floats = np.where(unknown, np.multiply.accumulate(factors, axis=1), 0.0)
-    before = np.maximum(stage.first - 1, 0)
+    # Nothing lies before the first row of a series; where it is missing, no gap goes on.
+    before = np.maximum(stage.first - 1, rows.series.begin[stage.row])
     scale = rows.fill.scale[stage.row, before]
     residual = values[stage.row, :, before] - rows.fill.location[stage.row, before][:, None]
     return share, residual / np.where(scale > 0, scale, 1.0)[:, None]
