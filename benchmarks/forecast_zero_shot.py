@@ -39,6 +39,7 @@ ZERO, ZERO_OFF = "zero-shot", "zero-shot, network off"
 FITTED, FITTED_OFF = "fitted", "fitted, network off"
 NAIVE, CLIMATOLOGY = "SeasonalNaive", "SeasonalClim"
 SETS = ("solar_hourly", "wind_hourly", "parking", "walmart_sales", "m4_hourly", "m4_monthly")
+RATIOS = (0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 QUICK_SETS = ("walmart_sales",)
 QUICK_TRAINING = ("m4_monthly", "m4_weekly")
 SCORES = {"scrps": "Scaled CRPS", "energy": "Energy score of the path, scaled"}
@@ -145,6 +146,8 @@ def reading(rows: pd.DataFrame) -> str:
 
 
 def _draw(rows: pd.DataFrame, path: Path, note: str) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
     figure, axes = new_figure(columns=2, width=5.2, height=4.0)
     colours = {ZERO: "#c1440e", ZERO_OFF: "#e0a458", CLIMATOLOGY: "#5b7083", NAIVE: "#9fb1bd"}
     for panel, (score, title) in zip(axes[0], SCORES.items(), strict=True):
@@ -154,6 +157,9 @@ def _draw(rows: pd.DataFrame, path: Path, note: str) -> None:
             panel.semilogx(sets[name] / sets[FITTED], heights, "o", color=colour, label=name)
         panel.axvline(1.0, color="black", linewidth=0.8)
         panel.set_yticks(heights, list(sets.index) if panel is axes[0, 0] else [""] * len(sets))
+        panel.xaxis.set_major_locator(FixedLocator(RATIOS))
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.invert_yaxis()
         panel.set_title(title)
         panel.set_xlabel("over that of the model fitted to the set (left is better)")
