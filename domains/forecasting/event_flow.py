@@ -163,11 +163,6 @@ class PathEvents:
         values = tuple(_value_of_series(name, part, panel) for part in parts)
         return cls(parts, values, horizon, panel.n_channels == 1)
 
-    @property
-    def softened(self) -> bool:
-        """Whether every event has noise."""
-        return all(part.noise_std > 0.0 for part in self.parts)
-
     def check_likelihood(self) -> None:
         """Refuse equalities without noise, which have probability 0.
 

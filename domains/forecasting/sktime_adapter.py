@@ -150,6 +150,10 @@ class SktimeDiffusionForecaster(BaseForecaster):
 
     def _estimator(self, horizon: int) -> DiffusionForecaster:
         own = {name: value for name, value in self.get_params(deep=False).items() if name != "options"}
+        if not isinstance(self.options, Mapping | None):
+            raise TypeError(
+                f"options must be a mapping of DiffusionForecaster's parameters, got {self.options!r}"
+            )
         options = dict(self.options or {})
         twice = sorted(own.keys() & options.keys())
         if twice:

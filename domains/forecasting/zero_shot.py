@@ -18,6 +18,7 @@ from sciffusion.estimators.fitting import all_or_nothing
 from sciffusion.estimators.random_state import integer_seed
 from sciffusion.estimators.validation import check_boolean, check_integer, check_quantile_levels
 
+from .adaptive_levels import read_levels
 from .frame_output import draws_frame, forecast_frame
 from .history import Floats
 from .panel import Panel
@@ -206,7 +207,7 @@ class ZeroShotForecaster(DiffusionEstimator):
         *,
         df: Any = None,
         season_length: int | Sequence[int] | None = None,
-        level: Sequence[float] = (80, 95),
+        level: float | Sequence[float] = (80, 95),
         n_samples: int | None = None,
         nfe: int | None = None,
         random_state: Any = None,
@@ -224,7 +225,7 @@ class ZeroShotForecaster(DiffusionEstimator):
         season_length : int or sequence of int, optional
             Their season lengths, the main one first. By default that of the frame's frequency; none for
             arrays.
-        level : sequence of float in (0, 100), default (80, 95)
+        level : float or sequence of float in (0, 100), default (80, 95)
             Coverage of the intervals in the frame, in per cent.
         n_samples, nfe : int, optional
             In place of the constructor's.
@@ -237,7 +238,7 @@ class ZeroShotForecaster(DiffusionEstimator):
             Columns ``unique_id, ds, ZeroShotForecaster, ZeroShotForecaster-lo-80, ...``; for arrays the
             medians, of shape (n, h[, channels]).
         """
-        levels = {float(one): _tails(one) for one in level}
+        levels = {one: _tails(one) for one in read_levels(level)}
         prompt, draws = self._draws(X, h, df, season_length, n_samples, nfe, random_state)
         median = np.median(draws, axis=1)
         if not prompt.framed:
@@ -358,8 +359,6 @@ class ZeroShotForecaster(DiffusionEstimator):
 
 
 def _tails(level: float) -> tuple[float, float]:
-    if not 0.0 < level < 100.0:
-        raise ValueError(f"level must hold per cents between 0 and 100, got {level!r}")
     tail = (1.0 - level / 100.0) / 2.0
     return tail, 1.0 - tail
 

@@ -25,6 +25,7 @@ from .zero_shot_base import shared_settings
 __all__ = ["Columns", "Prompt", "read_prompt", "read_sets", "single_channels"]
 
 _FEWEST = 2  # observed values of a series
+_MOST_SEASONS = 2  # which the shared weights have places for
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def read_prompt(data: Any, season_length: Any, horizon: int, columns: Columns) -
     else:
         panel = panel_of_array(data, min_observed=_FEWEST)
     seasons = season_lengths_of(season_length, default_season_length(panel.frequency))
+    if len(seasons) > _MOST_SEASONS:
+        raise ValueError(f"season_length must hold at most {_MOST_SEASONS} seasons, got {season_length!r}")
     return Prompt(panel, shared_settings(horizon, seasons, int(np.median(panel.lengths))), framed)
 
 

@@ -186,6 +186,11 @@ def test_in_sample_horizons_are_refused() -> None:
         fitted(months(), fh=None).predict_quantiles(fh=[0])
 
 
+def test_options_that_are_no_mapping_are_refused() -> None:
+    with pytest.raises(TypeError, match="options must be a mapping"):
+        SktimeDiffusionForecaster(options="max_steps").fit(months(), fh=[1])
+
+
 def test_a_parameter_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="nfe"):
         fitted(months(), options={"nfe": 4})

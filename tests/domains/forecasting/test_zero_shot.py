@@ -201,6 +201,10 @@ def test_prompts_that_cannot_be_used_are_refused(fitted: ZeroShotForecaster) -> 
         fitted.predict(4, 5, df=long_frame(family(3, 7, n=1), ["a"]))
     with pytest.raises(ValueError, match="fewer than 2 rows with an observed value"):
         fitted.predict(np.array([[np.nan, 1.0, np.nan]]))
+    with pytest.raises(ValueError, match="at most 2 seasons, got"):
+        fitted.predict(family(0, 7), season_length=(3, 4, 5))
+    with pytest.raises(TypeError, match="level must hold per cents"):
+        fitted.predict(4, df=long_frame(family(0, 7, n=1), ["a"]), level="80")
     with pytest.raises(ValueError, match="level"):
         fitted.predict(family(3, 7, n=1), level=[0.8, 120])
 
