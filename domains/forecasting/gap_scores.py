@@ -55,8 +55,10 @@ def denoising_residuals(model: ForecastModel, panel: Panel, *, device: torch.dev
     n_context, horizon = model.n_context, model.horizon
     block = max(min(horizon, (n_context + horizon) // 4), 1)
     result = np.full_like(observed, np.nan)
-    for hidden in hidden_blocks(observed.shape[1], block):
-        values = np.where(hidden, np.nan, observed)
+    # Counted from the beginning of each series: its scores must not hang on how long others are.
+    since = np.maximum(np.arange(observed.shape[1]) - series.begin[:, None], 0)
+    for mask in hidden_blocks(observed.shape[1], block):
+        values = np.where(mask[since], np.nan, observed)
         if np.isnan(values).all(axis=1).any():  # a row too short to hide a block of
             values = np.where(np.isnan(values).all(axis=1, keepdims=True), observed, values)
         missing = np.isnan(values)
@@ -80,7 +82,7 @@ def _denoised(model: ForecastModel, panel: Panel, z: Floats, values: Floats, dev
     step, margin = max(n_tokens // 2, 1), n_tokens // 4
     starts = np.arange(-margin, values.shape[1] - margin, step)
     row = np.repeat(np.arange(len(values)), len(starts))
-    places = np.tile(starts, len(values))[:, None] + np.arange(n_tokens)
+    places = (np.tile(starts, len(values)) + series.begin[row])[:, None] + np.arange(n_tokens)
     result = z.copy()
     denoiser = window_denoiser(model.network.to(device).eval())
     for first in range(0, len(row), _MOST_ROWS):

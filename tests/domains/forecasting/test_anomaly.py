@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,13 +21,13 @@ def waves(count: int, length: int, seed: int) -> np.ndarray:
     return 5.0 + 2.0 * np.sin(np.arange(length) * np.pi / 6.0) + noise
 
 
-def fitted(network_off: bool) -> DiffusionForecaster:
+def fitted(network_off: bool, X: Any = None) -> DiffusionForecaster:
     """Return a forecaster of waves."""
     model = DiffusionForecaster(
         horizon=8, season_length=12, network_off=network_off, n_members=2, width=32, max_steps=30,
         batch_size=32, nfe=4, random_state=0,
     )  # fmt: skip
-    return model.fit(waves(3, 150, 0))
+    return model.fit(waves(3, 150, 0) if X is None else X)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["network off", "network"])
@@ -100,7 +102,8 @@ def test_frames_keep_rows_and_order_and_series_do_not_matter_to_each_other(
     frame = pd.concat(
         [pd.DataFrame({"unique_id": f"s{i}", "ds": stamps, "y": row}) for i, row in enumerate(X)]
     )
-    framed = DiffusionForecaster(horizon=8, season_length=12, network_off=True, random_state=0).fit(frame)
+    frame = frame[(frame["unique_id"] != "s1") | (frame["ds"] >= "2024-01-18")]  # one begins later
+    framed = fitted(model.network_off, frame)
     whole = framed.anomaly_score(frame)
     assert list(whole.columns) == ["unique_id", "ds", "score"]
     assert (whole.index == frame.index).all()
@@ -108,9 +111,9 @@ def test_frames_keep_rows_and_order_and_series_do_not_matter_to_each_other(
     mixed = framed.anomaly_score(df=shuffled)
     assert (mixed[["unique_id", "ds"]].to_numpy() == shuffled[["unique_id", "ds"]].to_numpy()).all()
     back = whole.merge(mixed, on=["unique_id", "ds"])
-    np.testing.assert_allclose(back["score_x"], back["score_y"], rtol=1e-6)
+    np.testing.assert_allclose(back["score_x"], back["score_y"], rtol=1e-4)
     alone = framed.anomaly_score(frame[frame["unique_id"] == "s1"])["score"].to_numpy()
-    np.testing.assert_allclose(alone, whole.loc[(whole["unique_id"] == "s1").to_numpy(), "score"], rtol=1e-6)
+    np.testing.assert_allclose(alone, whole.loc[(whole["unique_id"] == "s1").to_numpy(), "score"], rtol=1e-4)
     np.testing.assert_array_equal(framed.anomaly_score()["score"], whole["score"])
 
 
