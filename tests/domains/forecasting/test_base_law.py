@@ -19,6 +19,7 @@ from sciffusion.domains.forecasting.base_forecast import (
 from sciffusion.domains.forecasting.exogenous import CovariateScale
 from sciffusion.domains.forecasting.panel import Panel
 from sciffusion.domains.forecasting.residual_law import ResidualLaw, correlation_factor
+from sciffusion.domains.forecasting.ridge import out_of_fold
 from sciffusion.domains.forecasting.tokens import InputScale, forecast_tokens, token_count
 
 Floats = NDArray[np.float64]
@@ -144,6 +145,23 @@ def test_training_residuals_are_those_of_the_training_forecasts() -> None:
     in_sample = np.abs(targets - seen.location) / seen.scale
     assert np.abs(training.residuals).mean() > in_sample.mean()
     assert np.abs(training.residuals).mean() == pytest.approx(1.0, abs=0.25)
+
+
+def test_folds_of_the_ridge_are_blocks_of_time_that_all_series_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def spy(ridge: Any, inputs: Any, targets: Any, fold: Any, complete: Any) -> Any:
+        seen.append(fold)
+        return out_of_fold(ridge, inputs, targets, fold, complete)
+
+    monkeypatch.setattr("sciffusion.domains.forecasting.base_forecast.out_of_fold", spy)
+    given = panel()
+    base, training = fitted(given)
+    steps = base.series(given).absolute_step(training.windows)
+    order = np.argsort(steps, kind="stable")
+    assert (np.diff(seen[0][order]) >= 0).all()
+    assert len(np.unique(seen[0])) == 5
+    assert all(len(np.unique(seen[0][steps == step])) == 1 for step in steps)
 
 
 def test_updating_the_ridge_is_fitting_it_to_more_windows() -> None:

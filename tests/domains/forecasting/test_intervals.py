@@ -131,3 +131,12 @@ def test_it_survives_saving(model: DiffusionForecaster, tmp_path: object) -> Non
     np.testing.assert_array_equal(
         again.predict_interval(method="adaptive"), model.predict_interval(method="adaptive")
     )
+
+
+@pytest.mark.parametrize("method", ["draws", "conformal", "adaptive"])
+def test_bounds_of_counts_are_not_below_zero(method: str) -> None:
+    counts = np.random.default_rng(3).poisson(0.5, (5, 150)).astype(float)
+    found = DiffusionForecaster(**SMALL).fit(counts).predict_interval(level=90, method=method)
+    assert found.min() == 0.0
+    free = DiffusionForecaster(**SMALL, nonnegative=False).fit(counts)
+    assert free.predict_interval(level=90, method=method).min() < 0.0
