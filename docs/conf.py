@@ -64,9 +64,10 @@ sphinx_gallery_conf = {
 def leave_out_generated_members(
     app: object, what: str, name: str, member: object, skip: bool, options: object
 ) -> bool | None:
-    """Leave out the methods that scikit-learn generates for metadata routing."""
+    """Leave out methods that scikit-learn generates for metadata routing, and those that are sktime's own."""
     generated = name == "get_metadata_routing" or (name.startswith("set_") and name.endswith("_request"))
-    return True if generated else None
+    module = getattr(member, "__module__", None) or ""
+    return True if generated or module.split(".")[0] in ("skbase", "sktime") else None
 
 
 def setup(app: object) -> None:
