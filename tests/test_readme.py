@@ -1,4 +1,4 @@
-"""The Python example of the README runs as it is printed."""
+"""The Python examples of the README run as they are printed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from sciffusion.datasets import DatasetUnavailableError
+
 
 def python_blocks(text: str) -> list[str]:
     """Return the code blocks marked as Python."""
     return re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_example_of_the_readme_runs(repository_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+def test_the_survival_example_of_the_readme_runs(
+    repository_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
     assert len(example.splitlines()) <= 11
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
     lines = capsys.readouterr().out.splitlines()
@@ -25,3 +29,21 @@ def test_the_example_of_the_readme_runs(repository_root: Path, capsys: pytest.Ca
     assert all(30.0 < days <= 1022.0 for days in medians)
     assert len(set(medians)) > 1
     assert 0.0 < float(lines[2]) < 1.0
+
+
+def test_the_forecasting_example_of_the_readme_runs(
+    repository_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, example = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    assert len(example.splitlines()) <= 11
+    shorter = example.replace("horizon=8,", "horizon=8, max_steps=20,")  # the training alone takes 20 seconds
+    assert shorter != example
+    scope: dict[str, object] = {"__name__": "readme"}
+    try:
+        exec(compile(shorter, "README.md", "exec"), scope)
+    except DatasetUnavailableError as error:
+        pytest.skip(f"the data set cannot be had here: {error}")
+    assert len(scope["paths"]) == 7 * 500 * 8  # type: ignore[arg-type]
+    out = capsys.readouterr().out
+    assert "DiffusionForecaster-lo-80" in out or "[56 rows x" in out
+    assert "probability" in out
