@@ -42,7 +42,7 @@ OURS, INDEPENDENT, COPULA = "ours", "independent steps", "AR(1) copula"
 SCORES = {"energy": "Energy score", "variogram": "Variogram score", "mean": "CRPS of the horizon's mean"}
 SETS = DATASETS
 QUICK_SETS = ("m4_hourly", "walmart_sales")
-N_DRAWS = 256
+N_DRAWS = 512
 RHO_GRID = np.linspace(-0.5, 0.999, 1500)
 
 

@@ -44,8 +44,10 @@ class OurForecaster(ForecastModel):
         return self
 
     def draws(self, histories: Histories, n_draws: int, seed: int) -> np.ndarray:
-        """Draw paths after other histories of the fitted series."""
-        found = self.estimator_.sample(histories.horizon, n_samples=n_draws, df=histories.frame())
+        """Draw paths after other histories of the fitted series, from noise that `seed` decides."""
+        found = self.estimator_.sample(
+            histories.horizon, n_samples=n_draws, df=histories.frame(), random_state=seed
+        )
         return paths_of_frame(found, histories, n_draws)
 
 
