@@ -3,6 +3,7 @@
 from sciffusion.exact.autoregressive import AutoregressiveTarget
 from sciffusion.exact.empirical import EmpiricalTarget
 from sciffusion.exact.gaussian import GaussianTarget
+from sciffusion.exact.markov_chain import ExactTokenDenoiser, MarkovChainOracle
 from sciffusion.exact.mixture import GaussianMixtureTarget
 from sciffusion.exact.product import ProductTarget
 from sciffusion.exact.reweighted import LogNormaliser, QuadraticTilt, ReweightedMixture, reweighted_mixture
@@ -13,9 +14,11 @@ __all__ = [
     "EmpiricalTarget",
     "ExactDenoiser",
     "ExactTarget",
+    "ExactTokenDenoiser",
     "GaussianMixtureTarget",
     "GaussianTarget",
     "LogNormaliser",
+    "MarkovChainOracle",
     "ProductTarget",
     "QuadraticTilt",
     "ReweightedMixture",

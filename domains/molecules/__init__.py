@@ -1,0 +1,1 @@
+"""Molecules as strings: SMILES and SELFIES from guided discrete diffusion."""

@@ -1,0 +1,6 @@
+"""Processes that corrupt tokens or counts site by site."""
+
+from sciffusion.discrete.processes.mask import Mask
+from sciffusion.discrete.processes.uniform import Uniform
+
+__all__ = ["Mask", "Uniform"]
