@@ -25,15 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from sciffusion.discrete.schedules import wide
-
-if TYPE_CHECKING:
-    from sciffusion.discrete.process import DiscreteProcess
 
 __all__ = ["DiscretePrediction", "NoisyTokens", "TokenKind"]
 
@@ -57,6 +54,18 @@ class NoisyTokens(Protocol):
     def aux(self) -> Mapping[str, Tensor] | None:
         """What a process remembers of its noise beside the tokens, by name."""
         ...
+
+
+class _Process(Protocol):
+    """The part of a `DiscreteProcess` that predictions need."""
+
+    def emission_log_likelihood(self, state: NoisyTokens) -> Tensor: ...
+
+    def push(self, probabilities: Tensor, t: Tensor) -> Tensor: ...
+
+    def reverse_log_probabilities(
+        self, prediction: DiscretePrediction, state: NoisyTokens, s: Tensor
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +97,7 @@ class DiscretePrediction:
         """Probabilities, float64."""
         return torch.softmax(wide(self.logits), -1)
 
-    def to(self, kind: TokenKind, process: DiscreteProcess, state: NoisyTokens) -> DiscretePrediction:
+    def to(self, kind: TokenKind, process: _Process, state: NoisyTokens) -> DiscretePrediction:
         """Return the same prediction as the other kind of law.
 
         Parameters
@@ -116,7 +125,7 @@ class DiscretePrediction:
             logits = torch.where(own == -torch.inf, -torch.inf, self.log_probabilities - own)
         return DiscretePrediction(torch.log_softmax(logits, -1), kind)
 
-    def reverse_log_probabilities(self, process: DiscreteProcess, state: NoisyTokens, s: Tensor) -> Tensor:
+    def reverse_log_probabilities(self, process: _Process, state: NoisyTokens, s: Tensor) -> Tensor:
         """Return the log law of each site's token at an earlier time, given the noisy tokens.
 
         Parameters
@@ -135,7 +144,7 @@ class DiscretePrediction:
         """
         return process.reverse_log_probabilities(self, state, s)
 
-    def noisy_conditional(self, process: DiscreteProcess, state: NoisyTokens) -> Tensor:
+    def noisy_conditional(self, process: _Process, state: NoisyTokens) -> Tensor:
         r"""Return :math:`\log p_t(x_t^l = y \mid x_t^{-l})`, what a Gibbs move draws from.
 
         Returns
@@ -146,7 +155,7 @@ class DiscretePrediction:
         clean = self.to("loo", process, state).probabilities
         return torch.log(process.push(clean, state.t))
 
-    def log_score(self, process: DiscreteProcess, state: NoisyTokens) -> Tensor:
+    def log_score(self, process: _Process, state: NoisyTokens) -> Tensor:
         """Return the log concrete score: the noisy conditional of every token over the present one's."""
         conditional = self.noisy_conditional(process, state)
         return conditional - conditional.gather(-1, state.x[..., None].long())

@@ -1,6 +1,6 @@
 r"""Schedules: how the probability to keep a token falls from data (time 0) to noise (time 1).
 
-A schedule gives :math:`a_t \in [0, 1]`, which falls from :math:`a_0 = 1` to :math:`a_1 = 0`, and its derivative
+A schedule gives :math:`a_t \in [0, 1]`, falling from :math:`a_0 = 1` to :math:`a_1 = 0`, and its derivative
 :math:`\dot a_t`. Everything a process does depends on time through :math:`a_t` alone, so a change of schedule
 is a change of clock: it moves where a sampler or a loss spends its effort, not what is learned.
 
