@@ -39,7 +39,7 @@ READING = """\
 - All variants know the same rows at each origin, so the table tells what the fitted parts are worth, apart
   from the histories.
 - On electricity_hourly, whose stretch is the end of a year, refits score much worse than the frozen model; on
-  the other sets all are within 3 %. The mean over sets is therefore no advice against refitting.
+  the other two sets all are within 6 %. The mean over sets is therefore no advice against refitting.
 - Streams are charged for one row, the others for one origin, a horizon of rows. The base is computed anew at
   each push in both modes, so CPU seconds fall by less than network evaluations do.
 - An update extends the ridge only; stack, spread and recalibration are those of the fit, which a refit would
