@@ -47,12 +47,16 @@ def test_no_character_is_lost(tokens: list[str]) -> None:
 @given(st.text(alphabet="CNcl[]()%1=#>X é", max_size=12))
 def test_any_text_is_kept_whole_or_refused_at_the_character(string: str) -> None:
     tokenizer = SmilesTokenizer()
+    refusal = ""
     try:
-        assert tokenizer.join(tokenizer.tokenize(string)) == string
+        tokens = tokenizer.tokenize(string)
     except ValueError as error:
-        position = int(str(error).split("position ")[1].split(" ")[0])
-        assert tokenizer.join(tokenizer.tokenize(string[:position])) == string[:position]
-        assert repr(string[position]) in str(error)
+        refusal = str(error)
+        position = int(refusal.split("position ")[1].split(" ")[0])
+        tokens = [*tokenizer.tokenize(string[:position]), string[position:]]
+        refusal = refusal.removeprefix(repr(string[position]))
+    assert tokenizer.join(tokens) == string
+    assert not refusal or refusal.startswith(" at position ")
 
 
 @pytest.mark.parametrize(
@@ -100,24 +104,18 @@ def test_valid_molecules_have_no_reason_and_are_parsed() -> None:
     assert parse_smiles("C1CC") is None
 
 
-def test_rdkit_is_silent_here_and_speaks_elsewhere_as_before() -> None:
+def test_rdkit_is_imported_late_silent_here_and_speaks_elsewhere_as_before() -> None:
     pytest.importorskip("rdkit")
     program = (
+        "import sys\n"
         "from sciffusion.domains.molecules import parse_smiles\n"
+        "print(sorted({'rdkit', 'selfies', 'matplotlib'} & set(sys.modules)))\n"
         "parse_smiles('CX'); parse_smiles('C1CC')\n"
-        "import sys; sys.stderr.flush(); print('----', file=sys.stderr, flush=True)\n"
+        "sys.stderr.flush(); print('----', file=sys.stderr, flush=True)\n"
         "from rdkit import Chem; Chem.MolFromSmiles('CY')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     before, after = done.stderr.split("----")
+    assert done.stdout.strip() == "[]"
     assert before.strip() == ""
     assert "CY" in after
-
-
-def test_importing_the_domain_does_not_import_rdkit() -> None:
-    program = (
-        "import sys, sciffusion.domains.molecules\n"
-        "print(sorted({'rdkit', 'selfies', 'matplotlib'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
