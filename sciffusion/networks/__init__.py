@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from sciffusion.networks.block_causal import BlockCausalTransformer
 from sciffusion.networks.embeddings import angle_embedding, sinusoidal_embedding
+from sciffusion.networks.kv_ring import KVRing
 from sciffusion.networks.mlp import ConditionalMLP, EncodedCondition, EnsembleLinear
 from sciffusion.networks.token_transformer import TokenTransformer
 from sciffusion.networks.transformer import ModulatedTransformer
 from sciffusion.networks.two_time import TwoTimeMLP
 
 __all__ = [
+    "BlockCausalTransformer",
     "ConditionalMLP",
     "EncodedCondition",
     "EnsembleLinear",
+    "KVRing",
     "ModulatedTransformer",
     "TokenTransformer",
     "TwoTimeMLP",

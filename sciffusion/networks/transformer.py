@@ -10,7 +10,9 @@ token) and positions p,
 
 in every block; shifts, scales and gates (b, s, g) are linear in :math:`\phi(c)` and start at zero, so that a
 block that has learnt nothing is the identity. Positions enter by rotation of queries and keys, so attention
-depends on differences of positions alone.
+depends on differences of positions alone. Keys and values of other tokens, kept from an earlier evaluation,
+may be given to every layer; keys are kept as they are attended to, rotated, and since rotations compose,
+:math:`R(p) R(q) = R(p + q)`, `rotate` moves them to other positions.
 
 Peebles and Xie, *Scalable Diffusion Models with Transformers*, arXiv 2212.09748 (modulation and zero gates);
 Su et al., *RoFormer*, arXiv 2104.09864 (rotary positions).
@@ -19,12 +21,49 @@ Su et al., *RoFormer*, arXiv 2104.09864 (rotary positions).
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ModulatedTransformer", "rotate"]
+__all__ = ["KeyValues", "ModulatedTransformer", "rotate"]
+
+
+class KeyValues(NamedTuple):
+    """Keys, rotated to their positions, and values of tokens in every layer.
+
+    Parameters
+    ----------
+    keys, values : Tensor of shape ``(layers, batch, heads, tokens, features)``
+    """
+
+    keys: Tensor
+    values: Tensor
+
+
+class _Rotation(NamedTuple):
+    """Cosines and sines of the angles of a sequence, which all layers share."""
+
+    cosine: Tensor
+    sine: Tensor
+
+    def turn(self, x: Tensor) -> Tensor:
+        half = x.shape[-1] // 2
+        first, second = x[..., :half], x[..., half:]
+        return torch.cat(
+            [first * self.cosine - second * self.sine, first * self.sine + second * self.cosine], dim=-1
+        )
+
+
+def _rotation(x: Tensor, features: int, positions: Tensor, longest: float = 1e4) -> _Rotation:
+    """Return the rotation of ``features`` features, with angles in float64: positions may be large."""
+    half = features // 2
+    rates = longest ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
+    angles = positions.to(x.device, torch.float64)[..., None] * rates
+    if positions.ndim > 1:
+        angles = angles.unsqueeze(-3)  # heads share their positions
+    return _Rotation(torch.cos(angles).to(x.dtype), torch.sin(angles).to(x.dtype))
 
 
 def rotate(x: Tensor, positions: Tensor, longest: float = 1e4) -> Tensor:
@@ -39,14 +78,7 @@ def rotate(x: Tensor, positions: Tensor, longest: float = 1e4) -> Tensor:
     longest : float
         Wavelength of the slowest pair, over 2 pi.
     """
-    half = x.shape[-1] // 2
-    rates = longest ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
-    angles = positions.to(torch.float64)[..., None] * rates
-    if positions.ndim > 1:
-        angles = angles.unsqueeze(-3)  # heads share their positions
-    cosine, sine = torch.cos(angles).to(x.dtype), torch.sin(angles).to(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+    return _rotation(x, x.shape[-1], positions, longest).turn(x)
 
 
 class _Attention(nn.Module):
@@ -61,13 +93,22 @@ class _Attention(nn.Module):
         parts = self.project_in(x).unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-3, -2)
         return parts[0], parts[1], parts[2]
 
-    def forward(self, x: Tensor, positions: Tensor, visible: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: _Rotation, visible: Tensor | None, past: KeyValues | None
+    ) -> tuple[Tensor, KeyValues]:
         query, key, value = self.heads(x)
+        own = KeyValues(rotation.turn(key), value)
+        seen = own if past is None else _joined(past, own)
         mixed = functional.scaled_dot_product_attention(
-            rotate(query, positions), rotate(key, positions), value, attn_mask=visible
+            rotation.turn(query), seen.keys, seen.values, attn_mask=visible
         )
-        out: Tensor = self.project_out(mixed.transpose(-3, -2).flatten(-2))
-        return out
+        return self.project_out(mixed.transpose(-3, -2).flatten(-2)), own
+
+
+def _joined(past: KeyValues, own: KeyValues) -> KeyValues:
+    """Put kept keys and values, of every item or of one for all, before those of the present tokens."""
+    parts = ((kept.expand(len(new), -1, -1, -1), new) for kept, new in zip(past, own, strict=True))
+    return KeyValues(*(torch.cat(pair, dim=-2) for pair in parts))
 
 
 class _Block(nn.Module):
@@ -82,13 +123,19 @@ class _Block(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, condition: Tensor, positions: Tensor, visible: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        rotation: _Rotation,
+        visible: Tensor | None,
+        past: KeyValues | None,
+    ) -> tuple[Tensor, KeyValues]:
         shift, scale, gate, shift2, scale2, gate2 = self.modulation(functional.silu(condition)).chunk(6, -1)
-        mixed = self.attention((1.0 + scale) * self.norm(x) + shift, positions, visible)
+        mixed, own = self.attention((1.0 + scale) * self.norm(x) + shift, rotation, visible, past)
         x = x + gate * self.dropout(mixed)
         hidden = functional.gelu(self.expand((1.0 + scale2) * self.norm(x) + shift2), approximate="tanh")
-        out: Tensor = x + gate2 * self.dropout(self.contract(hidden))
-        return out
+        return x + gate2 * self.dropout(self.contract(hidden)), own
 
 
 class ModulatedTransformer(nn.Module):
@@ -112,6 +159,7 @@ class ModulatedTransformer(nn.Module):
         self, width: int, depth: int, n_heads: int, *, expansion: int = 4, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        self.head_features = width // n_heads
         if width % (2 * n_heads):
             raise ValueError(f"width must be a multiple of 2 * n_heads = {2 * n_heads}, got {width}")
         blocks = [_Block(width, n_heads, expansion, dropout) for _ in range(depth)]
@@ -126,7 +174,12 @@ class ModulatedTransformer(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(
-        self, x: Tensor, condition: Tensor, positions: Tensor | None = None, visible: Tensor | None = None
+        self,
+        x: Tensor,
+        condition: Tensor,
+        positions: Tensor | None = None,
+        visible: Tensor | None = None,
+        past: KeyValues | None = None,
     ) -> Tensor:
         """Evaluate.
 
@@ -138,13 +191,49 @@ class ModulatedTransformer(nn.Module):
             What modulates them.
         positions : Tensor of shape ``(tokens,)`` or ``(batch, tokens)``, optional
             0, 1, 2, ... by default.
-        visible : Tensor of bool, broadcastable to ``(batch, heads, tokens, tokens)``, optional
-            Which tokens (last axis) each token attends to; all by default.
+        visible : Tensor of bool, broadcastable to ``(batch, heads, tokens, past + tokens)``, optional
+            Which tokens (last axis, those of ``past`` first) each token attends to; all by default.
+        past : KeyValues, optional
+            Keys and values of further tokens, which are attended to; their batch axis may be 1.
+
+        Returns
+        -------
+        Tensor of shape ``(batch, tokens, width)``
         """
+        return self._run(x, condition, positions, visible, past, None)
+
+    def with_keys(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        positions: Tensor | None = None,
+        visible: Tensor | None = None,
+        past: KeyValues | None = None,
+    ) -> tuple[Tensor, KeyValues]:
+        """Evaluate, and return the keys and values of ``x`` (not of ``past``) as well (see `forward`)."""
+        kept: list[KeyValues] = []
+        out = self._run(x, condition, positions, visible, past, kept)
+        keys, values = (torch.stack(parts) for parts in zip(*kept, strict=True))
+        return out, KeyValues(keys, values)
+
+    def _run(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        positions: Tensor | None,
+        visible: Tensor | None,
+        past: KeyValues | None,
+        kept: list[KeyValues] | None,
+    ) -> Tensor:
+        """Evaluate, and add the keys and values of every layer to ``kept`` where it is given."""
         if positions is None:
             positions = torch.arange(x.shape[-2], device=x.device)
-        for block in self.blocks:
-            x = block(x, condition, positions, visible)
+        rotation = _rotation(x, self.head_features, positions)
+        for layer, block in enumerate(self.blocks):
+            layer_past = None if past is None else KeyValues(past.keys[layer], past.values[layer])
+            x, own = block(x, condition, rotation, visible, layer_past)
+            if kept is not None:
+                kept.append(own)
         shift, scale = self.modulation(functional.silu(condition)).chunk(2, -1)
         out: Tensor = (1.0 + scale) * self.norm(x) + shift
         return out
