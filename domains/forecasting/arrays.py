@@ -8,6 +8,7 @@ horizon, channels). Errors are those of scikit-learn's validation where that has
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Number
 from typing import Any
 
@@ -19,7 +20,7 @@ from sklearn.utils.validation import check_array, check_consistent_length
 from .frame_columns import names_text
 from .panel import Panel
 
-__all__ = ["panel_of_array", "read_targets", "refuse_columns"]
+__all__ = ["panel_of_array", "panel_of_other_rows", "read_targets", "refuse_columns"]
 
 Floats = NDArray[np.float64]
 
@@ -81,6 +82,18 @@ def refuse_columns(**arguments: Any) -> None:
     given = [name for name, value in arguments.items() if value is not None and len(value)]
     if given:
         raise ValueError(f"{names_text(given)} need a long frame; X is an array, or has no column of ids")
+
+
+def panel_of_other_rows(X: Any, *, framed: bool, n_channels: int | None = None) -> Panel:
+    """Return the panel of an array that a fitted forecaster is asked about.
+
+    Where the fitted series came from a frame (`framed`), the ids of the rows are no numbers, so that no row
+    is taken for the series whose id is its number. Other parameters and errors are those of `panel_of_array`.
+    """
+    panel = panel_of_array(X, n_channels=n_channels)
+    if not framed or isinstance(X, Panel):
+        return panel
+    return replace(panel, ids=tuple(f"row {row}" for row in panel.ids))
 
 
 def read_targets(y: Any, X: Any, n_channels: int, *, horizon: int | None = None) -> Floats:

@@ -27,7 +27,17 @@ from .ridge import DirectRidge, Standardised, out_of_fold, standardise
 from .spread import Spread, error_signals
 from .stack import Stack, members_array
 
-__all__ = ["BaseForecast", "BaseForecaster", "BaseSettings", "Series", "TrainingBase"]
+__all__ = [
+    "BaseForecast",
+    "BaseForecaster",
+    "BaseSettings",
+    "Series",
+    "TrainingBase",
+    "forecast_folds",
+    "forecast_signals",
+    "ridge_inputs",
+    "training_windows",
+]
 
 _FOLDS = 5
 _LONGEST_CONTEXT = 336
@@ -197,11 +207,11 @@ class BaseForecaster:
         windows = training_windows(series, settings, most_windows)
         targets = series.targets(windows, settings.horizon)
         units = series.units[windows.row][:, None]
-        inputs, context = _ridge_inputs(series, windows, settings)
+        inputs, context = ridge_inputs(series, windows, settings)
         standard = (targets - context.location) / context.scale
         complete = np.asarray(np.isfinite(standard).all(axis=1))
         ridge = DirectRidge.fit(inputs[complete], standard[complete])
-        fold = _folds(series.absolute_step(windows))
+        fold = forecast_folds(series.absolute_step(windows))
         unseen = out_of_fold(ridge, inputs, standard, fold, complete)
         forecasts = cheap_forecasts(series.history, windows, settings.horizon, settings.periods)
         forecasts["ridge"] = context.location + context.scale * unseen
@@ -215,11 +225,11 @@ class BaseForecaster:
         own, unseen_weights = (None, None) if found is None else found
         location = stack.combine(members, median, unseen_weights)
         signals = error_signals(series.history, windows, settings.horizon, settings.periods)
-        signals |= _forecast_signals(members, location)
+        signals |= forecast_signals(members, location)
         spread = Spread.fit(signals, targets - location, units)
         scale = spread.combine(signals, units)
         base = cls(settings, covariates, ridge, stack, spread, own)
-        forecast = BaseForecast(location, scale, base._departures(members, location, scale))
+        forecast = BaseForecast(location, scale, base.departures_of(members, location, scale))
         return base, TrainingBase(windows, forecast, (targets - location) / scale)
 
     def series(self, panel: Panel) -> Series:
@@ -229,20 +239,20 @@ class BaseForecaster:
     def forecast(self, series: Series, windows: Windows) -> BaseForecast:
         """Forecast from any windows of any panel of the same kind."""
         settings = self.settings
-        inputs, context = _ridge_inputs(series, windows, settings)
+        inputs, context = ridge_inputs(series, windows, settings)
         forecasts = cheap_forecasts(series.history, windows, settings.horizon, settings.periods)
         forecasts["ridge"] = context.location + context.scale * self.ridge.predict(inputs)
         members, median = members_array(forecasts, self.stack.names)
         location = _located(self.stack, self.own, series, windows, members, median)
         signals = error_signals(series.history, windows, settings.horizon, settings.periods)
-        signals |= _forecast_signals(members, location)
+        signals |= forecast_signals(members, location)
         scale = self.spread.combine(signals, series.units[windows.row][:, None])
-        return BaseForecast(location, scale, self._departures(members, location, scale))
+        return BaseForecast(location, scale, self.departures_of(members, location, scale))
 
     def updated(self, panel: Panel, windows: Windows) -> BaseForecaster:
         """Return the base with the ridge's sums extended by windows of a panel; weights stay as they are."""
         series = self.series(panel)
-        inputs, context = _ridge_inputs(series, windows, self.settings)
+        inputs, context = ridge_inputs(series, windows, self.settings)
         standard = (series.targets(windows, self.settings.horizon) - context.location) / context.scale
         complete = np.isfinite(standard).all(axis=1)
         return replace(self, ridge=self.ridge.updated(inputs[complete], standard[complete]))
@@ -253,7 +263,8 @@ class BaseForecaster:
         shown = [name for name in _SHOWN_MEMBERS if name in self.stack.names]
         return shown + [f"{season_name(place)}, many" for place in range(len(self.settings.periods))]
 
-    def _departures(self, members: Floats, location: Floats, scale: Floats) -> Floats:
+    def departures_of(self, members: Floats, location: Floats, scale: Floats) -> Floats:
+        """Return how far the shown members lie from the location, in scales; (windows, members, horizon)."""
         places = [self.stack.names.index(name) for name in self.shown_members]
         apart = (members[places] - location) / scale
         return np.clip(np.moveaxis(apart, 0, 1), -5.0, 5.0)
@@ -292,13 +303,14 @@ def training_windows(series: Series, settings: BaseSettings, most: int) -> Windo
     return Windows(row.astype(np.int64), origin.astype(np.int64))
 
 
-def _folds(step: Integers) -> NDArray[np.int64]:
+def forecast_folds(step: Integers) -> NDArray[np.int64]:
     """Return the number of the contiguous block of time that each window lies in."""
     edges = np.quantile(step, np.linspace(0.0, 1.0, _FOLDS + 1)[1:-1])
     return np.searchsorted(edges, step, side="left").astype(np.int64)
 
 
-def _ridge_inputs(series: Series, windows: Windows, settings: BaseSettings) -> tuple[Floats, Standardised]:
+def ridge_inputs(series: Series, windows: Windows, settings: BaseSettings) -> tuple[Floats, Standardised]:
+    """Return what the ridge sees of windows, shape (windows, inputs), and their standardised contexts."""
     units = series.units[windows.row][:, None]
     context = standardise(np.nan_to_num(series.history.context(windows, settings.context_length)), units)
     extra = series.exogenous.inputs(windows, settings.horizon)
@@ -316,5 +328,6 @@ def _located(
     return stack.combine(members, median, weights[place])
 
 
-def _forecast_signals(members: Floats, location: Floats) -> dict[str, Floats]:
+def forecast_signals(members: Floats, location: Floats) -> dict[str, Floats]:
+    """Return the signals of the scale that forecasts themselves give, each (windows, horizon)."""
     return {"disagreement": members.std(axis=0), "size": np.abs(location)}

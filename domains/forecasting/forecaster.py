@@ -21,7 +21,7 @@ from sciffusion.estimators.validation import check_boolean, check_integer, check
 
 from .adaptive_levels import ConformalState, read_levels
 from .anomaly_methods import AnomalyMethods
-from .arrays import panel_of_array, read_targets, refuse_columns
+from .arrays import panel_of_array, panel_of_other_rows, read_targets, refuse_columns
 from .base_forecast import BaseSettings
 from .calendar import default_season_length
 from .event_methods import EventMethods
@@ -414,7 +414,7 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
             What followed.
         """
         check_is_fitted(self)
-        panel = panel_of_array(X, n_channels=self.panel_.n_channels)
+        panel = panel_of_other_rows(X, framed=self.framed_, n_channels=self.panel_.n_channels)
         steps = self.model_.horizon
         if y is None:
             if panel.length <= steps:
@@ -441,7 +441,10 @@ class DiffusionForecaster(AnomalyMethods, EventMethods, ImputationMethods, Onlin
         if df is not None:
             panel, framed = self._panel_of_frame(df, like=self.panel_), True
         elif X is not None:
-            panel, framed = panel_of_array(X, n_channels=self.panel_.n_channels), False
+            panel, framed = (
+                panel_of_other_rows(X, framed=self.framed_, n_channels=self.panel_.n_channels),
+                False,
+            )
         else:
             panel, framed = self.panel_, self.framed_
         return _Request(future_of_frame(futr_df, panel, horizon), horizon, framed)

@@ -15,7 +15,7 @@ from sciffusion.estimators.chunking import DEFAULT_BUDGET_BYTES, chunk_slices
 from sciffusion.estimators.random_state import integer_seed
 from sciffusion.estimators.validation import check_integer
 
-from .arrays import panel_of_array
+from .arrays import panel_of_other_rows
 from .frame_columns import names_text, pandas_frame
 from .frame_output import draws_frame, values_frame
 from .gap_draws import draw_gaps
@@ -122,7 +122,7 @@ class ImputationMethods:
         elif isinstance(given, pd.DataFrame) and (df is not None or self.framed_):
             panel, frame = self._panel_of_frame(given, like=self.panel_), pandas_frame("df", given)
         else:
-            panel, frame = panel_of_array(given), None
+            panel, frame = panel_of_other_rows(given, framed=self.framed_), None
         if frame is None:  # what is missing at the beginning of an array is missing, not padding
             panel = replace(panel, lengths=np.full(panel.n_series, panel.length))
         if panel.n_channels != self.panel_.n_channels:

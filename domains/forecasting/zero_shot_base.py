@@ -28,9 +28,9 @@ from .base_forecast import (
     BaseSettings,
     Series,
     TrainingBase,
-    _folds,
-    _forecast_signals,
-    _ridge_inputs,
+    forecast_folds,
+    forecast_signals,
+    ridge_inputs,
     training_windows,
 )
 from .exogenous import CovariateScale
@@ -80,7 +80,7 @@ class _SetWindows:
     def cut(cls, panel: Panel, covariates: CovariateScale, settings: BaseSettings, most: int) -> _SetWindows:
         series = Series(panel, covariates, settings)
         windows = training_windows(series, settings, most)
-        inputs, context = _ridge_inputs(series, windows, settings)
+        inputs, context = ridge_inputs(series, windows, settings)
         horizon, periods = settings.horizon, settings.periods
         return cls(
             series,
@@ -138,11 +138,11 @@ def fit_shared_base(
     stack = Stack.fit(names, members, median, targets, units)
     location = stack.combine(members, median)
     signals = {name: np.concatenate([part.signals[name] for part in parts]) for name in parts[0].signals}
-    signals["disagreement"] = _forecast_signals(members, location)["disagreement"]
+    signals["disagreement"] = forecast_signals(members, location)["disagreement"]
     spread = Spread.fit(signals, targets - location, units)
     scale = spread.combine(signals, units)
     base = BaseForecaster(settings[0], covariates, ridge, stack, spread)
-    forecast = BaseForecast(location, scale, base._departures(members, location, scale))
+    forecast = BaseForecast(location, scale, base.departures_of(members, location, scale))
     return base, _training(parts, forecast, (targets - location) / scale)
 
 
@@ -157,7 +157,7 @@ def _shared_ridge(parts: list[_SetWindows]) -> tuple[DirectRidge, Floats]:
 
 def _left_out(parts: list[_SetWindows]) -> Integers:
     if len(parts) == 1:
-        return _folds(parts[0].series.absolute_step(parts[0].windows))
+        return forecast_folds(parts[0].series.absolute_step(parts[0].windows))
     return np.repeat(np.arange(len(parts)), [len(part.windows) for part in parts])
 
 

@@ -86,3 +86,15 @@ def test_weights_go_with_the_name_of_a_series_and_survive_saving(
     renamed = model.predict(df=other)
     changed = np.abs(renamed["DiffusionForecaster"].to_numpy() - found.to_numpy()) > 1e-3
     assert_array_equal(changed.reshape(2, -1).any(axis=1), [True, False])
+
+
+def test_rows_of_an_array_are_not_the_series_whose_ids_are_their_numbers() -> None:
+    generator = np.random.default_rng(0)
+    repeating = np.tile(generator.normal(size=7), 30) + generator.normal(0.0, 0.05, 210)
+    values = np.stack([repeating, np.cumsum(generator.normal(size=210))])
+    days = pd.date_range("2024-01-01", periods=210, freq="D")
+    df = pd.concat([pd.DataFrame({"unique_id": row, "ds": days, "y": y}) for row, y in enumerate(values)])
+    model = DiffusionForecaster(horizon=4, network_off=True, random_state=0).fit(df)
+    strangers = model.predict(df=df.assign(unique_id=df["unique_id"] + 5))["DiffusionForecaster"]
+    assert_allclose(model.predict(values).ravel(), strangers, rtol=1e-6)
+    assert np.abs(model.predict(values).ravel() - model.predict()["DiffusionForecaster"]).max() > 1e-3
