@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ ONE_POINT = {
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda one: one.name)
 @pytest.mark.parametrize("scaffold", ONE_POINT)
-def test_what_follows_the_scaffold_is_bonded_to_its_point(scaffold: str, tokenizer: object) -> None:
+def test_what_follows_the_scaffold_is_bonded_to_its_point(scaffold: str, tokenizer: Any) -> None:
     """The tokens of the scaffold and then a chlorine are the molecule with chlorine at the point."""
     (piece,) = read_scaffold(scaffold, tokenizer).pieces
     chlorine = "Cl" if tokenizer.name == "smiles" else "[Cl]"
