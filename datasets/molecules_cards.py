@@ -97,7 +97,7 @@ def _moses_card(split: str, title: str, n_rows: int, *notes: str) -> MoleculeCar
         notes=(
             "Neutral molecules of C, N, S, O, F, Cl and Br with a weight of 250 to 350, without stereo signs "
             "and rings of eight or more atoms, that pass the set's own filters and PAINS.",
-            "The strings are canonical for RDKit 2026.9.1 but for about 2 in 10 000: compare canonical forms.",
+            "The strings are canonical for RDKit 2026.9.1 but for 2 in 10 000: compare canonical forms.",
             *notes,
         ),
     )
