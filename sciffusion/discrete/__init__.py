@@ -1,8 +1,10 @@
 """Discrete diffusion: Markov corruption of tokens and counts, and its reversal."""
 
 from sciffusion.discrete.categorical import draw_categorical
+from sciffusion.discrete.correctors import Corrected, Corrector, CTMCCorrector, Gibbs
 from sciffusion.discrete.denoiser import DiscreteDenoiser, NetworkTokenDenoiser
 from sciffusion.discrete.generic_objective import GenericELBO
+from sciffusion.discrete.grids import keep_grid, loop_grid
 from sciffusion.discrete.objective import (
     AbsorbingUniformLoss,
     DenoiserCrossEntropy,
@@ -13,13 +15,27 @@ from sciffusion.discrete.objective import (
 )
 from sciffusion.discrete.prediction import DiscretePrediction, NoisyTokens, TokenKind
 from sciffusion.discrete.process import Corrupted, DiscreteProcess
-from sciffusion.discrete.processes import Mask, Uniform
+from sciffusion.discrete.processes import Mask, Uniform, UniformAbsorbing
 from sciffusion.discrete.schedules import CosineSchedule, KeepSchedule, LinearSchedule
-from sciffusion.discrete.solvers import Ancestral, DiscreteSolver, SiteSolver
+from sciffusion.discrete.solvers import (
+    Ancestral,
+    DiscreteSolver,
+    DrawSolver,
+    EulerRates,
+    MaximalCoupling,
+    PredictionTrapezoid,
+    RenewedNoise,
+    SiteSolver,
+    TauLeaping,
+    ThetaTrapezoid,
+)
 
 __all__ = [
     "AbsorbingUniformLoss",
     "Ancestral",
+    "CTMCCorrector",
+    "Corrected",
+    "Corrector",
     "Corrupted",
     "CosineSchedule",
     "DenoiserCrossEntropy",
@@ -28,17 +44,28 @@ __all__ = [
     "DiscretePrediction",
     "DiscreteProcess",
     "DiscreteSolver",
+    "DrawSolver",
+    "EulerRates",
     "GenericELBO",
+    "Gibbs",
     "KeepSchedule",
     "LinearSchedule",
     "Mask",
     "MaskELBO",
+    "MaximalCoupling",
     "MaximalCouplingLoss",
     "NetworkTokenDenoiser",
     "NoisyTokens",
+    "PredictionTrapezoid",
+    "RenewedNoise",
     "SiteSolver",
+    "TauLeaping",
+    "ThetaTrapezoid",
     "TokenKind",
     "Uniform",
+    "UniformAbsorbing",
     "UniformELBO",
     "draw_categorical",
+    "keep_grid",
+    "loop_grid",
 ]

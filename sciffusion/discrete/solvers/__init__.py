@@ -1,6 +1,23 @@
 """Solvers of discrete processes: one step from times t to earlier times s."""
 
+from sciffusion.discrete.solvers.absorbing import RenewedNoise
 from sciffusion.discrete.solvers.ancestral import Ancestral
-from sciffusion.discrete.solvers.base import DiscreteSolver, SiteSolver, TokenState
+from sciffusion.discrete.solvers.base import DiscreteSolver, DrawSolver, SiteSolver, TokenState
+from sciffusion.discrete.solvers.coupling import MaximalCoupling
+from sciffusion.discrete.solvers.prediction_trapezoid import PredictionTrapezoid
+from sciffusion.discrete.solvers.rates import EulerRates, TauLeaping
+from sciffusion.discrete.solvers.theta_trapezoid import ThetaTrapezoid
 
-__all__ = ["Ancestral", "DiscreteSolver", "SiteSolver", "TokenState"]
+__all__ = [
+    "Ancestral",
+    "DiscreteSolver",
+    "DrawSolver",
+    "EulerRates",
+    "MaximalCoupling",
+    "PredictionTrapezoid",
+    "RenewedNoise",
+    "SiteSolver",
+    "TauLeaping",
+    "ThetaTrapezoid",
+    "TokenState",
+]
