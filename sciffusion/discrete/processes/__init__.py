@@ -2,5 +2,6 @@
 
 from sciffusion.discrete.processes.mask import Mask
 from sciffusion.discrete.processes.uniform import Uniform
+from sciffusion.discrete.processes.uniform_absorbing import UniformAbsorbing
 
-__all__ = ["Mask", "Uniform"]
+__all__ = ["Mask", "Uniform", "UniformAbsorbing"]
