@@ -244,6 +244,10 @@ class FeynmanKacSteering(Particles):
         """Return the particles of a run (see `Particles.begin`)."""
         return _SteeringRun(self, state)
 
+    def proposal_log_ratio(self, step: ParticleStep) -> Tensor:
+        """Return the log ratio of the unguided and the guided transition of a step, shape ``(batch,)``."""
+        return transition_log_ratio(step)
+
 
 class _SteeringRun(ParticleRun):
     """Remembers of each particle what was paid out so far and the rewards that the potential needs."""
@@ -268,7 +272,7 @@ class _SteeringRun(ParticleRun):
             final = self._scaled_rewards(step.after.x)
             parts.append(final.to(self._paid.device) - self._paid)
         if settings.guidance_proposes and step.guided:
-            parts.append(transition_log_ratio(step).to(self._paid.device))
+            parts.append(settings.proposal_log_ratio(step).to(self._paid.device))
         return sum(parts[1:], parts[0]) if parts else None
 
     def _on_the_way(self, step: ParticleStep) -> Tensor:
