@@ -31,6 +31,7 @@ from torch import Tensor
 
 from sciffusion.discrete import draw_categorical
 from sciffusion.discrete.schedules import wide
+from sciffusion.discrete.solvers.base import with_still_sites
 from sciffusion.sampling.guidance.transition import unguided_prediction
 from sciffusion.sampling.smc import ParticleRun, ParticleStep
 from sciffusion.sampling.state import State
@@ -56,8 +57,8 @@ OnError = Literal["raise", "zero"]
 
 
 def _clean_law(prediction: Any, state: State, path: Any) -> Tensor:
-    law: Tensor = prediction.reverse_log_probabilities(path, state, torch.zeros_like(state.t))
-    return law
+    end = torch.zeros_like(state.t)
+    return with_still_sites(prediction.reverse_log_probabilities(path, state, end), state, end)
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,8 @@ def transition_log_probability(step: ParticleStep, prediction: Any) -> Tensor:
             "weighing proposals needs a solver that draws every site from one prediction (Ancestral, "
             f"MaximalCoupling), got {type(solver).__name__}"
         )
-    law = wide(solver.log_probabilities(prediction, step.denoiser.path, step.before, step.proposed.t))
+    law = solver.log_probabilities(prediction, step.denoiser.path, step.before, step.proposed.t)
+    law = wide(with_still_sites(law, step.before, step.proposed.t))
     drawn = step.proposed.x[..., None].long().to(law.device)
     return law.gather(-1, drawn).flatten(1).sum(-1)
 

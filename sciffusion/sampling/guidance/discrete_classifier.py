@@ -32,6 +32,7 @@ from torch import Tensor
 
 from sciffusion.discrete.process import site_times
 from sciffusion.discrete.schedules import wide
+from sciffusion.discrete.solvers.base import with_still_sites
 from sciffusion.sampling.guidance.base import Guidance
 from sciffusion.sampling.guidance.transition import TiltedTransition
 
@@ -143,7 +144,9 @@ class DiscreteClassifier(Guidance):
             return prediction
         if state.x.ndim != 2:
             raise ValueError(f"expected tokens of shape (items, sites), got shape {tuple(state.x.shape)}")
-        law = prediction.reverse_log_probabilities(denoiser.path, state, torch.zeros_like(state.t))
+        end = torch.zeros_like(state.t)
+        law = prediction.reverse_log_probabilities(denoiser.path, state, end)
+        law = with_still_sites(law, state, end)
         free = (law > -torch.inf).sum(-1) > 1
         tilt = (self._exact if self.mode == "exact" else self._first_order)(state, free, law.shape[-1])
         return TiltedTransition(prediction, self.scale * torch.where(free[..., None], tilt.to(law), 0.0))
