@@ -67,13 +67,18 @@ def forward_rates(process: Any) -> Tensor:
     Parameters
     ----------
     process : DiscreteProcess
-        Its transition law must depend on :math:`a_t / a_s` alone.
+        Its transition law must depend on :math:`a_t / a_s` alone. One that has ``rates`` is asked for them.
 
     Returns
     -------
     Tensor of shape ``(state_size, state_size)``
         float64; zero on the diagonal, and where transitions are impossible.
     """
+    known = getattr(process, "rates", None)
+    if known is not None:
+        rates = known.clone()
+        rates.fill_diagonal_(0.0)
+        return rates
     noisy, zero = torch.arange(process.state_size), torch.zeros((), dtype=torch.float64)
     distances = [0.5**power for power in range(1, 9)]
     table: list[Tensor] = []
