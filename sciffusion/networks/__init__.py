@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from sciffusion.networks.block_causal import BlockCausalTransformer
+from sciffusion.networks.block_latents import BlockLatentDenoiser, BlockLatentTransformer
+from sciffusion.networks.block_network import BlockNetwork, block_times
+from sciffusion.networks.block_tokens import BlockTokenTransformer
 from sciffusion.networks.embeddings import angle_embedding, sinusoidal_embedding
 from sciffusion.networks.kv_ring import KVRing
 from sciffusion.networks.mlp import ConditionalMLP, EncodedCondition, EnsembleLinear
@@ -12,6 +15,10 @@ from sciffusion.networks.two_time import TwoTimeMLP
 
 __all__ = [
     "BlockCausalTransformer",
+    "BlockLatentDenoiser",
+    "BlockLatentTransformer",
+    "BlockNetwork",
+    "BlockTokenTransformer",
     "ConditionalMLP",
     "EncodedCondition",
     "EnsembleLinear",
@@ -20,5 +27,6 @@ __all__ = [
     "TokenTransformer",
     "TwoTimeMLP",
     "angle_embedding",
+    "block_times",
     "sinusoidal_embedding",
 ]

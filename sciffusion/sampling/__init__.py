@@ -1,6 +1,12 @@
 """Sampling: the state, the driver, time grids, hooks and compute policies."""
 
 from sciffusion.sampling.align_steps import AlignedSteps, align_steps, gaussian_klub, klub, refine_grid
+from sciffusion.sampling.block_causal import (
+    BlockCausalGenerator,
+    BlockSamples,
+    BlockStream,
+    GeneratedBlock,
+)
 from sciffusion.sampling.compute import (
     BudgetedCompute,
     ComputePolicy,
@@ -8,6 +14,8 @@ from sciffusion.sampling.compute import (
     StaticRefresh,
     amplification_profile,
 )
+from sciffusion.sampling.discrete_steering import GuardedReward, TokenArgmax, TokenDraws, TokenSteering
+from sciffusion.sampling.discrete_tilt import DiscreteTilt
 from sciffusion.sampling.driftlite import AnalyticReward, DifferentiableReward, DriftLiteSampler
 from sciffusion.sampling.driver import SampleResult, sample
 from sciffusion.sampling.event_probability import (
@@ -17,6 +25,7 @@ from sciffusion.sampling.event_probability import (
     probability_of_weighted,
 )
 from sciffusion.sampling.few_step import few_step_sample
+from sciffusion.sampling.greedy_reveal import GreedyReveal
 from sciffusion.sampling.grids import angle_grid, log_snr_grid, power_grid, uniform_grid
 from sciffusion.sampling.guidance import Guidance, GuidedDenoiser
 from sciffusion.sampling.hooks import Hook, ProjectionHook, ReflectionHook, TraceRecorder
@@ -28,8 +37,11 @@ from sciffusion.sampling.smc import (
     effective_sample_size,
     systematic_resample,
 )
+from sciffusion.sampling.speculative import SpeculativeResult, speculative_sample
+from sciffusion.sampling.speculative_tokens import SpeculativeTokens, speculative_tokens
 from sciffusion.sampling.state import State
 from sciffusion.sampling.steering import FeynmanKacSteering, GaussianDraws, PosteriorMean
+from sciffusion.sampling.step_noise import StepNoise, step_generator
 from sciffusion.sampling.time_maps import (
     BlockCausal,
     BoundaryPhase,
@@ -47,15 +59,22 @@ __all__ = [
     "AlignedSteps",
     "AnalyticReward",
     "BlockCausal",
+    "BlockCausalGenerator",
+    "BlockSamples",
+    "BlockStream",
     "BoundaryPhase",
     "BudgetedCompute",
     "ComputePolicy",
     "DifferentiableReward",
+    "DiscreteTilt",
     "DriftLiteSampler",
     "EventProbability",
     "EveryStep",
     "FeynmanKacSteering",
     "GaussianDraws",
+    "GeneratedBlock",
+    "GreedyReveal",
+    "GuardedReward",
     "Guidance",
     "GuidedDenoiser",
     "Hook",
@@ -71,9 +90,15 @@ __all__ = [
     "RollingWindow",
     "SampleResult",
     "SharedTime",
+    "SpeculativeResult",
+    "SpeculativeTokens",
     "State",
     "StaticRefresh",
+    "StepNoise",
     "TimeMap",
+    "TokenArgmax",
+    "TokenDraws",
+    "TokenSteering",
     "TraceRecorder",
     "WeightedSamples",
     "align_steps",
@@ -96,6 +121,9 @@ __all__ = [
     "rolling_sample",
     "sample",
     "slider_curve",
+    "speculative_sample",
+    "speculative_tokens",
+    "step_generator",
     "systematic_resample",
     "uniform_grid",
     "weighted_samples",

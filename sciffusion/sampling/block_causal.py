@@ -1,0 +1,408 @@
+r"""Block-causal generation: sequences of any length, block by block, each given the clean ones before it.
+
+.. math:: p(x) = \prod_b p(x^{(b)} \mid x^{(<b)}),
+
+with a diffusion inside every block. A block is an ordinary sampler run, of any solver of either core; what it
+needs of the past lies in a cache of keys and values, which a network that never lets clean tokens see noisy
+ones computes once a block. When a block is clean, one evaluation writes it into the cache (the *commit*, made
+when the next block is begun); it counts. With K evaluations a block, n blocks after a prompt cost
+:math:`n (K + 1)` evaluations, and one less without a prompt, whose first block has nothing before it.
+
+The noise of a step hangs on (seed, block, step), so a stream of blocks equals a run made at once, and a
+stream restored from a snapshot goes on as it would have.
+
+Arriola et al., *Block Diffusion: Interpolating Between Autoregressive and Diffusion Language Models*, arXiv
+2503.09573.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from sciffusion.sampling.driver import sample
+from sciffusion.sampling.grids import checked_grid
+from sciffusion.sampling.guidance.base import Guidance, GuidedDenoiser
+from sciffusion.sampling.hooks import Hook
+from sciffusion.sampling.smc import take_items
+from sciffusion.sampling.speculative import speculative_sample
+from sciffusion.sampling.state import State
+from sciffusion.sampling.step_noise import StepNoise, step_generator
+
+__all__ = ["BlockCausalGenerator", "BlockSamples", "BlockStream", "GeneratedBlock"]
+
+
+class _Network(Protocol):
+    @property
+    def block(self) -> int: ...
+
+    def start_cache(self, batch: int) -> Any: ...
+
+    def commit(self, x: Tensor, condition: Any, cache: Any) -> Any: ...
+
+
+class _Denoiser(Protocol):
+    @property
+    def path(self) -> Any: ...
+
+    @property
+    def network(self) -> Any: ...
+
+    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> Any: ...
+
+
+class GeneratedBlock(NamedTuple):
+    """A finished block.
+
+    Parameters
+    ----------
+    number : int
+        Its place in the sequence, from 0; prompts count.
+    values : Tensor
+        Shape ``(items, block, ...)``, the end of a prompt included where the block begins with it.
+    nfe : int
+        Network evaluations from the start of the stream until it was finished.
+    """
+
+    number: int
+    values: Tensor
+    nfe: int
+
+
+class BlockSamples(NamedTuple):
+    """Sequences made at once.
+
+    Parameters
+    ----------
+    samples : Tensor
+        Shape ``(items, tokens, ...)``, the prompt included.
+    nfe : int
+        Network evaluations, each of the whole batch.
+    stream : BlockStream
+        From which more blocks can be made.
+    """
+
+    samples: Tensor
+    nfe: int
+    stream: BlockStream
+
+
+@dataclass(frozen=True, eq=False)
+class BlockStream:
+    """All that the next block depends on, in one explicit object.
+
+    Parameters
+    ----------
+    caches : tuple
+        Committed blocks, one cache for each condition that is asked for.
+    pending : Tensor
+        Clean blocks that are not committed yet, ``(items, tokens, ...)``; may be none.
+    given : Tensor
+        Known beginning of the next block; may be none.
+    number : int
+        Number of the next block.
+    seed : int
+        Seed of the sequence.
+    nfe : int
+        Network evaluations so far.
+    """
+
+    caches: tuple[Any, ...]
+    pending: Tensor
+    given: Tensor
+    number: int
+    seed: int
+    nfe: int = 0
+
+    def take_items(self, indices: Tensor) -> BlockStream:
+        """Return the stream of the items at ``indices``, for resampling between blocks."""
+        items = len(self.pending)
+        return replace(
+            self,
+            caches=take_items(self.caches, indices, items),
+            pending=self.pending[indices.to(self.pending.device)],
+            given=self.given[indices.to(self.given.device)],
+        )
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return the stream as plain tensors by name (see `BlockCausalGenerator.restore`)."""
+        parts = {
+            f"cache{place}.{name}": part
+            for place, cache in enumerate(self.caches)
+            for name, part in cache.snapshot().items()
+        }
+        counts = {"number": self.number, "seed": self.seed, "nfe": self.nfe}
+        return {
+            **parts,
+            "pending": self.pending.clone(),
+            "given": self.given.clone(),
+            **{name: torch.tensor(count) for name, count in counts.items()},
+        }
+
+
+class _After:
+    """A denoiser with the blocks before it: each condition, known by identity, has a cache of its own."""
+
+    def __init__(
+        self,
+        denoiser: _Denoiser,
+        conditions: Sequence[Any],
+        caches: Sequence[Any],
+        told: Sequence[Any] | None = None,
+    ) -> None:
+        self._denoiser, self._conditions, self._caches = denoiser, conditions, caches
+        self._told = conditions if told is None else told
+
+    @property
+    def path(self) -> Any:
+        return self._denoiser.path
+
+    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> Any:
+        for known, told, past in zip(self._conditions, self._told, self._caches, strict=True):
+            if condition is known:
+                return self._denoiser(state, told, past)
+        raise ValueError(
+            "guidance asked for a condition whose past was not kept; name it in other_conditions="
+        )
+
+    def repeated(self, items: int, count: int) -> _After:
+        """Return the denoiser of ``count`` copies of every item; asked for the same conditions."""
+        indices = torch.arange(items).repeat_interleave(count)
+        caches, told = (take_items(tuple(part), indices, items) for part in (self._caches, self._told))
+        return _After(self._denoiser, self._conditions, caches, told)
+
+
+class BlockCausalGenerator:
+    """Makes sequences block by block with any solver of either core.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Called as ``denoiser(state, condition, cache)`` on the state of one block; its ``network`` has
+        ``block``, ``start_cache(items)`` and ``commit(x, condition, cache)``, as `BlockTokenTransformer` and
+        `BlockLatentTransformer` have them.
+    solver : Solver
+        Makes the steps inside a block.
+    grid : Tensor
+        Times of a block, shape ``(n_steps + 1,)`` or with further axes ``(items or 1, block)``.
+    frame_shape : sequence of int, default ()
+        Shape of one token: none for discrete ones, ``(channels,)`` for frames.
+    guidance, hooks
+        As for `sample`, begun anew for every block.
+    other_conditions : sequence, optional
+        Conditions beside the given one that guidance asks for; each has a cache of its own and costs one more
+        commit a block. None, the unconditional one, by default where there are guidance and a condition.
+    draft : int, default 1
+        Drafted steps that are verified in one evaluation (see `speculative_sample`); 1 drafts none.
+    dtype, device
+        Of the noise on continuous paths, and of all values.
+
+    Raises
+    ------
+    ValueError
+        For a grid that is none, or drafts with hooks.
+    """
+
+    def __init__(
+        self,
+        denoiser: _Denoiser,
+        solver: Any,
+        grid: Tensor,
+        *,
+        frame_shape: Sequence[int] = (),
+        guidance: Guidance | Sequence[Guidance] = (),
+        hooks: Sequence[Hook] = (),
+        other_conditions: Sequence[Any] | None = None,
+        draft: int = 1,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if draft > 1 and hooks:
+            raise ValueError("drafted steps are not shown to hooks: give hooks= or draft=, not both")
+        self.denoiser, self.solver, self.grid = denoiser, solver, checked_grid(grid)
+        self.frame_shape = tuple(frame_shape)
+        self.guidance, self.hooks, self.other_conditions = guidance, tuple(hooks), other_conditions
+        self.draft, self.dtype, self.device = draft, dtype, device
+
+    @property
+    def _network(self) -> _Network:
+        network: _Network = self.denoiser.network
+        return network
+
+    def start(
+        self, items: int, *, seed: int = 0, prompt: Tensor | None = None, conditioned: bool = False
+    ) -> BlockStream:
+        """Return the stream before its first block; costs nothing yet.
+
+        Parameters
+        ----------
+        items : int
+            Sequences in the batch.
+        seed : int >= 0, default 0
+            Of all noise; two streams with one seed are equal.
+        prompt : Tensor of shape ``(items, tokens, ...)``, optional
+            Known beginning, of any length. Whole blocks of it enter the cache in one evaluation, the rest is
+            given as known sites of the first block that is made.
+        conditioned : bool, default False
+            Whether `advance` will be given a condition.
+
+        Raises
+        ------
+        ValueError
+            For a prompt whose shape does not fit.
+        """
+        block = self._network.block
+        if prompt is None:
+            prompt = self.denoiser.path.draw_prior(
+                (items, 0, *self.frame_shape), torch.Generator(), torch.ones(()), self.dtype, self.device
+            )
+        if prompt.shape[:1] + prompt.shape[2:] != (items, *self.frame_shape):
+            raise ValueError(
+                f"prompt must have shape ({items}, tokens, *{self.frame_shape}), got {tuple(prompt.shape)}"
+            )
+        prompt = prompt.to(self.device)
+        whole = prompt.shape[1] // block * block
+        caches = tuple(self._network.start_cache(items) for _ in self._conditions(None, conditioned))
+        return BlockStream(caches, prompt[:, :whole], prompt[:, whole:], whole // block, seed)
+
+    def advance(self, stream: BlockStream, condition: Any = None) -> tuple[BlockStream, GeneratedBlock]:
+        """Make the next block.
+
+        Parameters
+        ----------
+        stream : BlockStream
+            Stays as it is.
+        condition : object, optional
+            Passed to the denoiser and to the commit; a callable gives that of a block from its number, and
+            the keys and values of the block keep it.
+
+        Returns
+        -------
+        BlockStream
+            After the block.
+        GeneratedBlock
+            The block.
+        """
+        stream = self._committed(stream, condition)
+        conditions = self._conditions(_of_block(condition, stream.number), condition is not None)
+        after = _After(self.denoiser, conditions, stream.caches)
+        values, nfe = self._run(after, self._noise(stream), conditions[0], stream)
+        nfe += stream.nfe
+        block = GeneratedBlock(stream.number, values, nfe)
+        following = replace(stream, pending=values, given=values[:, :0], number=stream.number + 1, nfe=nfe)
+        return following, block
+
+    def stream(
+        self,
+        items: int,
+        n_blocks: int | None = None,
+        *,
+        seed: int = 0,
+        prompt: Tensor | None = None,
+        condition: Any = None,
+    ) -> Iterator[GeneratedBlock]:
+        """Make blocks one by one, without end by default (see `start` and `advance`)."""
+        stream = self.start(items, seed=seed, prompt=prompt, conditioned=condition is not None)
+        made = 0
+        while n_blocks is None or made < n_blocks:
+            stream, block = self.advance(stream, condition)
+            made += 1
+            yield block
+
+    def generate(
+        self,
+        items: int,
+        n_blocks: int,
+        *,
+        seed: int = 0,
+        prompt: Tensor | None = None,
+        condition: Any = None,
+        stream: BlockStream | None = None,
+    ) -> BlockSamples:
+        """Make ``n_blocks`` blocks after the prompt, or after a stream (see `start` and `advance`)."""
+        if stream is None:
+            stream = self.start(items, seed=seed, prompt=prompt, conditioned=condition is not None)
+        parts = [stream.pending]
+        for _ in range(n_blocks):
+            stream, block = self.advance(stream, condition)
+            parts.append(block.values)
+        return BlockSamples(torch.cat(parts, dim=1), stream.nfe, stream)
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> BlockStream:
+        """Return the stream of a snapshot (see `BlockStream.snapshot`)."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, part in snapshot.items():
+            if name.startswith("cache"):
+                place, _, inner = name.partition(".")
+                parts.setdefault(place, {})[inner] = part
+        empty = self._network.start_cache(1)
+        return BlockStream(
+            tuple(empty.restore(parts[place]) for place in sorted(parts, key=lambda name: int(name[5:]))),
+            snapshot["pending"].clone(), snapshot["given"].clone(),
+            int(snapshot["number"]), int(snapshot["seed"]), int(snapshot["nfe"]),
+        )  # fmt: skip
+
+    def _conditions(self, condition: Any, conditioned: bool) -> tuple[Any, ...]:
+        """Return the condition of a block and those beside it."""
+        guided = isinstance(self.guidance, Guidance) or len(self.guidance) > 0
+        if self.other_conditions is not None:
+            return (condition, *self.other_conditions)
+        return (condition, None) if guided and conditioned else (condition,)
+
+    def _committed(self, stream: BlockStream, condition: Any) -> BlockStream:
+        """Write the clean blocks that are pending into the caches."""
+        size, tokens = self._network.block, stream.pending.shape[1]
+        if tokens == 0:
+            return stream
+        # With a condition for all blocks they go in together.
+        step = size if callable(condition) else tokens
+        caches, nfe = stream.caches, stream.nfe
+        with torch.inference_mode():
+            for start in range(0, tokens, step):
+                number = stream.number - (tokens - start) // size
+                conditions = self._conditions(_of_block(condition, number), condition is not None)
+                x = stream.pending[:, start : start + step]
+                caches = tuple(
+                    self._network.commit(x, given, cache)
+                    for given, cache in zip(conditions, caches, strict=True)
+                )
+                nfe += len(caches)
+        return replace(stream, caches=caches, pending=stream.pending[:, :0], nfe=nfe)
+
+    def _noise(self, stream: BlockStream) -> State:
+        """Return the state from which a block starts."""
+        shape = (len(stream.pending), self._network.block, *self.frame_shape)
+        x = self.denoiser.path.draw_prior(
+            shape, step_generator(stream.seed, stream.number, 0), self.grid[0], self.dtype, self.device
+        )
+        count = stream.given.shape[1]
+        if count == 0:
+            return State(x=x)
+        known = torch.zeros(shape[:2], dtype=torch.bool, device=x.device)
+        known[:, :count] = True
+        return State(x=torch.cat([stream.given.to(x.dtype), x[:, count:]], dim=1), known=known)
+
+    def _run(self, after: _After, start: State, condition: Any, stream: BlockStream) -> tuple[Tensor, int]:
+        """Sample one block."""
+        if self.draft > 1:
+            guided = GuidedDenoiser(after, self.guidance)
+            many = GuidedDenoiser(after.repeated(len(start.x), self.draft), self.guidance)
+            drafted = speculative_sample(
+                guided, self.solver, self.grid, draft=self.draft, seed=stream.seed, block=stream.number,
+                state=start, condition=condition, many=many,
+            )  # fmt: skip
+            return drafted.samples, drafted.nfe * guided.nfe
+        hooks = (StepNoise(stream.seed, stream.number), *self.hooks)
+        result = sample(
+            after, self.solver, self.grid, state=start, condition=condition, guidance=self.guidance,
+            hooks=hooks,
+        )  # fmt: skip
+        return result.samples, result.nfe
+
+
+def _of_block(condition: Any | Callable[[int], Any], number: int) -> Any:
+    return condition(number) if callable(condition) else condition
