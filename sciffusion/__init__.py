@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sciffusion.domains.forecasting import DiffusionForecaster
     from sciffusion.domains.forecasting.dynamics import DynamicsDiffusion
+    from sciffusion.domains.molecules.diffusion import MoleculeDiffusion
     from sciffusion.domains.survival import SDPMSurvival
     from sciffusion.estimators.anomaly import DiffusionAnomalyDetector
     from sciffusion.estimators.density import DensityDiffusion
@@ -24,6 +25,7 @@ __all__ = [
     "DiffusionAnomalyDetector",
     "DiffusionForecaster",
     "DynamicsDiffusion",
+    "MoleculeDiffusion",
     "SDPMSurvival",
     "__version__",
 ]
@@ -33,6 +35,7 @@ _MODULE_OF_NAME = {
     "DiffusionAnomalyDetector": "sciffusion.estimators.anomaly",
     "DynamicsDiffusion": "sciffusion.domains.forecasting.dynamics",
     "DiffusionForecaster": "sciffusion.domains.forecasting",
+    "MoleculeDiffusion": "sciffusion.domains.molecules.diffusion",
     "SDPMSurvival": "sciffusion.domains.survival",
 }
 

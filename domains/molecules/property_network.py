@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sciffusion.networks import ModulatedTransformer, angle_embedding
+from sciffusion.training import TrainingHistory, UniformTimes
 
 __all__ = [
     "NoisyPropertyNetwork",
@@ -29,9 +30,12 @@ __all__ = [
     "linear_log_weight",
     "property_loss",
     "target_log_weight",
+    "train_property_network",
 ]
 
 _N_FREQUENCIES = 16
+_MOST_HELD_OUT = 2048
+_FEWEST_HELD_OUT = 5  # fewer molecules say too little to stop by
 _LOG_VARIANCE = 8.0  # bound of log variances: a network that is sure early must not be infinitely so
 
 
@@ -162,3 +166,60 @@ def guiding_function(
         return weight(*network(tokens, times.to(torch.float32)))
 
     return log_weight
+
+
+def train_property_network(
+    network: NoisyPropertyNetwork,
+    process: Any,
+    tokens: Tensor,
+    properties: Tensor,
+    settings: Any,
+    train: Callable[..., TrainingHistory],
+    *,
+    stream: int,
+) -> TrainingHistory:
+    """Train a network of noisy molecules' properties in place.
+
+    Parameters
+    ----------
+    network : NoisyPropertyNetwork
+    process : DiscreteProcess
+        What corrupts.
+    tokens : Tensor of int64, shape ``(n, sites)``
+        Molecules.
+    properties : Tensor of float32, shape ``(n, n_properties)``
+        Standardised, NaN where unknown.
+    settings : TokenSettings
+        Steps, batch and learning rate of the model; a share of the molecules is kept back to stop by.
+    train : callable
+        Trains in place, as `DiffusionEstimator._train` does.
+    stream : int
+        Number of the training within one fitted model.
+    """
+    count = min(round(settings.validation_fraction * len(tokens)), _MOST_HELD_OUT)
+    count = count if count >= _FEWEST_HELD_OUT else 0
+    order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(stream))
+    back, kept = order[:count], order[count:]
+
+    def objective(network: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        x0, y = batch
+        times = UniformTimes().sample(len(x0), generator).times
+        return property_loss(network, process, x0, y, times, generator)
+
+    def held_out(network: nn.Module) -> Tensor:
+        device = next(network.parameters()).device
+        generator = torch.Generator().manual_seed(stream)
+        times = UniformTimes().sample(count, generator).times.to(device)
+        return property_loss(
+            network, process, tokens[back].to(device), properties[back].to(device), times, generator
+        )
+
+    return train(
+        network,
+        objective,
+        (tokens[kept], properties[kept]),
+        options=settings.training_options(),
+        held_out=held_out if count else None,
+        description="properties of noisy molecules",
+        stream=stream,
+    )
