@@ -15,15 +15,17 @@ from sciffusion.discrete.objective import (
 )
 from sciffusion.discrete.prediction import DiscretePrediction, NoisyTokens, TokenKind
 from sciffusion.discrete.process import Corrupted, DiscreteProcess
-from sciffusion.discrete.processes import Mask, Uniform, UniformAbsorbing
+from sciffusion.discrete.processes import Mask, Matrix, Uniform, UniformAbsorbing
 from sciffusion.discrete.schedules import CosineSchedule, KeepSchedule, LinearSchedule
 from sciffusion.discrete.solvers import (
     Ancestral,
     DiscreteSolver,
     DrawSolver,
     EulerRates,
+    FirstHitting,
     MaximalCoupling,
     PredictionTrapezoid,
+    Remasking,
     RenewedNoise,
     SiteSolver,
     TauLeaping,
@@ -46,17 +48,20 @@ __all__ = [
     "DiscreteSolver",
     "DrawSolver",
     "EulerRates",
+    "FirstHitting",
     "GenericELBO",
     "Gibbs",
     "KeepSchedule",
     "LinearSchedule",
     "Mask",
     "MaskELBO",
+    "Matrix",
     "MaximalCoupling",
     "MaximalCouplingLoss",
     "NetworkTokenDenoiser",
     "NoisyTokens",
     "PredictionTrapezoid",
+    "Remasking",
     "RenewedNoise",
     "SiteSolver",
     "TauLeaping",

@@ -27,7 +27,6 @@ from sciffusion.discrete import (
     Corrected,
     Corrector,
     DiscreteDenoiser,
-    DiscretePrediction,
     DiscreteProcess,
     DrawSolver,
 )
@@ -36,7 +35,6 @@ from sciffusion.sampling.grids import checked_grid
 from sciffusion.sampling.state import State
 
 __all__ = [
-    "ImperfectTokenDenoiser",
     "TokenLaw",
     "TokenLawError",
     "every_sequence",
@@ -283,44 +281,3 @@ def sampler_error(
     inside = data > 0.0
     ratio = torch.log(data[inside]) - torch.log(reached.probabilities[inside])
     return TokenLawError(float(distance), float((data[inside] * ratio).sum()), reached.nfe)
-
-
-class ImperfectTokenDenoiser:
-    r"""A denoiser with a fixed error, as a network has one, which can be followed exactly.
-
-    The leave-one-out law of every site is multiplied by :math:`e^{\varepsilon g_l(y)}` with
-    :math:`g_l(y) = \sin \sum_{i \ne l} w_{i, x_i, l, y}` and standard normal w, so the error depends on the
-    other sites, not on the own one, and no joint law has these conditionals.
-
-    Parameters
-    ----------
-    denoiser : DiscreteDenoiser
-        What is made worse.
-    strength : float
-        :math:`\varepsilon`; 0 changes nothing.
-    length : int
-        Number of sites.
-    generator : torch.Generator
-        Draws w once.
-    """
-
-    def __init__(
-        self, denoiser: DiscreteDenoiser, strength: float, length: int, generator: torch.Generator
-    ) -> None:
-        process = denoiser.path
-        self.denoiser, self.strength, self.length = denoiser, strength, length
-        shape = (length, process.state_size, length, process.vocab_size)
-        weights = torch.randn(shape, generator=generator, dtype=torch.float64)
-        weights[torch.arange(length), :, torch.arange(length)] = 0.0
-        self._weights = weights
-
-    @property
-    def path(self) -> DiscreteProcess:
-        """The process."""
-        return self.denoiser.path
-
-    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> DiscretePrediction:
-        """Predict with the error."""
-        exact = self.denoiser(state, condition, cache).to("loo", self.path, state)
-        angle = torch.stack([self._weights[k][state.x[..., k]] for k in range(self.length)]).sum(0)
-        return DiscretePrediction(exact.log_probabilities + self.strength * torch.sin(angle), "loo")

@@ -51,8 +51,8 @@ def require_plain_noise(process: Any, what: str) -> None:
     """Refuse a process whose noisy conditional also depends on noise that it remembers."""
     if hasattr(process, "noise_of"):
         raise TypeError(
-            f"{what} does not know noise that is remembered beside the tokens, as of {type(process).__name__}; "
-            "use Ancestral or RenewedNoise"
+            f"{what} does not know noise that is remembered beside the tokens, as of "
+            f"{type(process).__name__}; use Ancestral or RenewedNoise"
         )
 
 
