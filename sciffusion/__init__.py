@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sciffusion.domains.survival import SDPMSurvival
     from sciffusion.estimators.anomaly import DiffusionAnomalyDetector
     from sciffusion.estimators.density import DensityDiffusion
+    from sciffusion.estimators.tokens import TokenDiffusion
 
     __version__: str
 
@@ -27,6 +28,7 @@ __all__ = [
     "DynamicsDiffusion",
     "MoleculeDiffusion",
     "SDPMSurvival",
+    "TokenDiffusion",
     "__version__",
 ]
 
@@ -37,6 +39,7 @@ _MODULE_OF_NAME = {
     "DiffusionForecaster": "sciffusion.domains.forecasting",
     "MoleculeDiffusion": "sciffusion.domains.molecules.diffusion",
     "SDPMSurvival": "sciffusion.domains.survival",
+    "TokenDiffusion": "sciffusion.estimators.tokens",
 }
 
 

@@ -18,6 +18,7 @@ from .persistence import ModelFileError
 if TYPE_CHECKING:
     from .anomaly import DiffusionAnomalyDetector
     from .density import DensityDiffusion
+    from .tokens import TokenDiffusion
 
 __all__ = [
     "DensityDiffusion",
@@ -26,12 +27,17 @@ __all__ = [
     "DiffusionAnomalyDetector",
     "DiffusionEstimator",
     "ModelFileError",
+    "TokenDiffusion",
     "all_or_nothing",
     "optional_import",
     "resolve_device",
 ]
 
-_MODULE_OF_NAME = {"DensityDiffusion": ".density", "DiffusionAnomalyDetector": ".anomaly"}
+_MODULE_OF_NAME = {
+    "DensityDiffusion": ".density",
+    "DiffusionAnomalyDetector": ".anomaly",
+    "TokenDiffusion": ".tokens",
+}
 
 
 def __getattr__(name: str) -> object:

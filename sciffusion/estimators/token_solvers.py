@@ -1,0 +1,48 @@
+"""The solvers that a token estimator knows by name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ..discrete import DiscreteSolver
+from .token_processes import TokenRecipe
+
+__all__ = ["SOLVERS", "token_solver"]
+
+#: Names, each with its class in ``sciffusion.discrete`` and the spacing of times that suits it.
+SOLVERS: dict[str, tuple[str, str]] = {
+    "ancestral": ("Ancestral", "linear"),
+    "trapezoid": ("PredictionTrapezoid", "linear"),
+    "maximal_coupling": ("MaximalCoupling", "linear"),
+}
+
+
+def token_solver(given: Any, recipe: TokenRecipe, nfe: int) -> tuple[Any, str]:
+    """Return a solver and the spacing of its times.
+
+    Parameters
+    ----------
+    given : str or DiscreteSolver
+        "auto", a name, or a solver.
+    recipe : TokenRecipe
+        What goes with the process.
+    nfe : int
+        Budget of a draw.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a known name nor a solver.
+    """
+    if isinstance(given, DiscreteSolver):
+        return given, "linear"
+    name = "ancestral" if given == "auto" else given
+    if not isinstance(name, str) or name not in SOLVERS:
+        raise ValueError(
+            f"solver must be 'auto', one of {', '.join(map(repr, SOLVERS))} or a DiscreteSolver, got "
+            f"{given!r}"
+        )
+    module = importlib.import_module("sciffusion.discrete")
+    class_name, spacing = SOLVERS[name]
+    return getattr(module, class_name)(), spacing
