@@ -2,6 +2,7 @@
 
 from sciffusion.discrete.categorical import draw_categorical
 from sciffusion.discrete.correctors import Corrected, Corrector, CTMCCorrector, Gibbs
+from sciffusion.discrete.death_objective import BlackoutLoss, DeathELBO
 from sciffusion.discrete.denoiser import DiscreteDenoiser, NetworkTokenDenoiser
 from sciffusion.discrete.generic_objective import GenericELBO
 from sciffusion.discrete.grids import keep_grid, loop_grid
@@ -15,10 +16,12 @@ from sciffusion.discrete.objective import (
 )
 from sciffusion.discrete.prediction import DiscretePrediction, NoisyTokens, TokenKind
 from sciffusion.discrete.process import Corrupted, DiscreteProcess
-from sciffusion.discrete.processes import Mask, Matrix, Uniform, UniformAbsorbing
+from sciffusion.discrete.processes import Mask, Matrix, MissingMean, PureDeath, Uniform, UniformAbsorbing
 from sciffusion.discrete.schedules import CosineSchedule, KeepSchedule, LinearSchedule
 from sciffusion.discrete.solvers import (
     Ancestral,
+    Births,
+    BirthStep,
     DiscreteSolver,
     DrawSolver,
     EulerRates,
@@ -35,11 +38,15 @@ from sciffusion.discrete.solvers import (
 __all__ = [
     "AbsorbingUniformLoss",
     "Ancestral",
+    "BirthStep",
+    "Births",
+    "BlackoutLoss",
     "CTMCCorrector",
     "Corrected",
     "Corrector",
     "Corrupted",
     "CosineSchedule",
+    "DeathELBO",
     "DenoiserCrossEntropy",
     "DiscreteDenoiser",
     "DiscreteObjective",
@@ -58,9 +65,11 @@ __all__ = [
     "Matrix",
     "MaximalCoupling",
     "MaximalCouplingLoss",
+    "MissingMean",
     "NetworkTokenDenoiser",
     "NoisyTokens",
     "PredictionTrapezoid",
+    "PureDeath",
     "Remasking",
     "RenewedNoise",
     "SiteSolver",
