@@ -92,6 +92,15 @@ from .molecules import (
 from .molecules_card import MoleculeCard
 from .molecules_dataset import MoleculeDataset
 from .registry import dataset_card, dataset_loader, list_datasets
+from .sequences import (
+    SequenceDataset,
+    fetch_antimicrobial_peptides,
+    fetch_lac_promoters,
+    list_sequence_sets,
+    sequence_card,
+    sequence_loader,
+)
+from .sequences_cards import SequenceCard
 from .survival_dataset import SurvivalDataset
 from .survival_fetched import (
     fetch_ovarian,
@@ -132,6 +141,8 @@ __all__ = [
     "MoleculeCard",
     "MoleculeDataset",
     "Origin",
+    "SequenceCard",
+    "SequenceDataset",
     "SimulatedDynamics",
     "SurvivalDataset",
     "anomaly_card",
@@ -139,6 +150,7 @@ __all__ = [
     "data_home",
     "dataset_card",
     "dataset_loader",
+    "fetch_antimicrobial_peptides",
     "fetch_appliances_energy",
     "fetch_assay",
     "fetch_australian_temperature",
@@ -158,6 +170,7 @@ __all__ = [
     "fetch_housing_supply",
     "fetch_istanbul_stock",
     "fetch_kdd_tsad_135",
+    "fetch_lac_promoters",
     "fetch_m4_daily",
     "fetch_m4_hourly",
     "fetch_m4_monthly",
@@ -201,6 +214,7 @@ __all__ = [
     "list_forecasting_datasets",
     "list_labelled_series",
     "list_molecule_datasets",
+    "list_sequence_sets",
     "load_aids",
     "load_breast_cancer",
     "load_breast_cancer_anomalies",
@@ -221,4 +235,6 @@ __all__ = [
     "make_lorenz63",
     "molecule_card",
     "molecule_loader",
+    "sequence_card",
+    "sequence_loader",
 ]
