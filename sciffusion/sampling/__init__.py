@@ -1,12 +1,8 @@
 """Sampling: the state, the driver, time grids, hooks and compute policies."""
 
 from sciffusion.sampling.align_steps import AlignedSteps, align_steps, gaussian_klub, klub, refine_grid
-from sciffusion.sampling.block_causal import (
-    BlockCausalGenerator,
-    BlockSamples,
-    BlockStream,
-    GeneratedBlock,
-)
+from sciffusion.sampling.block_causal import BlockCausalGenerator
+from sciffusion.sampling.block_stream import BlockSamples, BlockStream, GeneratedBlock
 from sciffusion.sampling.compute import (
     BudgetedCompute,
     ComputePolicy,

@@ -18,22 +18,22 @@ Arriola et al., *Block Diffusion: Interpolating Between Autoregressive and Diffu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from sciffusion.sampling.block_stream import BlockSamples, BlockStream, DenoiserAfter, GeneratedBlock
 from sciffusion.sampling.driver import sample
 from sciffusion.sampling.grids import checked_grid
 from sciffusion.sampling.guidance.base import Guidance, GuidedDenoiser
 from sciffusion.sampling.hooks import Hook
-from sciffusion.sampling.smc import take_items
 from sciffusion.sampling.speculative import speculative_sample
 from sciffusion.sampling.state import State
 from sciffusion.sampling.step_noise import StepNoise, step_generator
 
-__all__ = ["BlockCausalGenerator", "BlockSamples", "BlockStream", "GeneratedBlock"]
+__all__ = ["BlockCausalGenerator"]
 
 
 class _Network(Protocol):
@@ -53,127 +53,6 @@ class _Denoiser(Protocol):
     def network(self) -> Any: ...
 
     def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> Any: ...
-
-
-class GeneratedBlock(NamedTuple):
-    """A finished block.
-
-    Parameters
-    ----------
-    number : int
-        Its place in the sequence, from 0; prompts count.
-    values : Tensor
-        Shape ``(items, block, ...)``, the end of a prompt included where the block begins with it.
-    nfe : int
-        Network evaluations from the start of the stream until it was finished.
-    """
-
-    number: int
-    values: Tensor
-    nfe: int
-
-
-class BlockSamples(NamedTuple):
-    """Sequences made at once.
-
-    Parameters
-    ----------
-    samples : Tensor
-        Shape ``(items, tokens, ...)``, the prompt included.
-    nfe : int
-        Network evaluations, each of the whole batch.
-    stream : BlockStream
-        From which more blocks can be made.
-    """
-
-    samples: Tensor
-    nfe: int
-    stream: BlockStream
-
-
-@dataclass(frozen=True, eq=False)
-class BlockStream:
-    """All that the next block depends on, in one explicit object.
-
-    Parameters
-    ----------
-    caches : tuple
-        Committed blocks, one cache for each condition that is asked for.
-    pending : Tensor
-        Clean blocks that are not committed yet, ``(items, tokens, ...)``; may be none.
-    given : Tensor
-        Known beginning of the next block; may be none.
-    number : int
-        Number of the next block.
-    seed : int
-        Seed of the sequence.
-    nfe : int
-        Network evaluations so far.
-    """
-
-    caches: tuple[Any, ...]
-    pending: Tensor
-    given: Tensor
-    number: int
-    seed: int
-    nfe: int = 0
-
-    def take_items(self, indices: Tensor) -> BlockStream:
-        """Return the stream of the items at ``indices``, for resampling between blocks."""
-        items = len(self.pending)
-        return replace(
-            self,
-            caches=take_items(self.caches, indices, items),
-            pending=self.pending[indices.to(self.pending.device)],
-            given=self.given[indices.to(self.given.device)],
-        )
-
-    def snapshot(self) -> dict[str, Tensor]:
-        """Return the stream as plain tensors by name (see `BlockCausalGenerator.restore`)."""
-        parts = {
-            f"cache{place}.{name}": part
-            for place, cache in enumerate(self.caches)
-            for name, part in cache.snapshot().items()
-        }
-        counts = {"number": self.number, "seed": self.seed, "nfe": self.nfe}
-        return {
-            **parts,
-            "pending": self.pending.clone(),
-            "given": self.given.clone(),
-            **{name: torch.tensor(count) for name, count in counts.items()},
-        }
-
-
-class _After:
-    """A denoiser with the blocks before it: each condition, known by identity, has a cache of its own."""
-
-    def __init__(
-        self,
-        denoiser: _Denoiser,
-        conditions: Sequence[Any],
-        caches: Sequence[Any],
-        told: Sequence[Any] | None = None,
-    ) -> None:
-        self._denoiser, self._conditions, self._caches = denoiser, conditions, caches
-        self._told = conditions if told is None else told
-
-    @property
-    def path(self) -> Any:
-        return self._denoiser.path
-
-    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> Any:
-        for known, told, past in zip(self._conditions, self._told, self._caches, strict=True):
-            if condition is known:
-                return self._denoiser(state, told, past)
-        raise ValueError(
-            "guidance asked for a condition whose past was not kept; name it in other_conditions="
-        )
-
-    def repeated(self, items: int, count: int) -> _After:
-        """Return the denoiser of ``count`` copies of every item; asked for the same conditions."""
-        indices = torch.arange(items).repeat_interleave(count)
-        caches, told = (take_items(tuple(part), indices, items) for part in (self._caches, self._told))
-        return _After(self._denoiser, self._conditions, caches, told)
 
 
 class BlockCausalGenerator:
@@ -289,7 +168,7 @@ class BlockCausalGenerator:
         """
         stream = self._committed(stream, condition)
         conditions = self._conditions(_of_block(condition, stream.number), condition is not None)
-        after = _After(self.denoiser, conditions, stream.caches)
+        after = DenoiserAfter(self.denoiser, conditions, stream.caches)
         values, nfe = self._run(after, self._noise(stream), conditions[0], stream)
         nfe += stream.nfe
         block = GeneratedBlock(stream.number, values, nfe)
@@ -386,7 +265,9 @@ class BlockCausalGenerator:
         known[:, :count] = True
         return State(x=torch.cat([stream.given.to(x.dtype), x[:, count:]], dim=1), known=known)
 
-    def _run(self, after: _After, start: State, condition: Any, stream: BlockStream) -> tuple[Tensor, int]:
+    def _run(
+        self, after: DenoiserAfter, start: State, condition: Any, stream: BlockStream
+    ) -> tuple[Tensor, int]:
         """Sample one block."""
         if self.draft > 1:
             guided = GuidedDenoiser(after, self.guidance)

@@ -204,3 +204,31 @@ def test_bad_sizes_are_refused() -> None:
     network, (x, condition) = transformer(), sequence()
     with pytest.raises(ValueError, match="whole blocks of 4 tokens"):
         network.commit(x[:, :6], condition[:, :6], network.start_cache(2))
+
+
+@pytest.mark.slow
+def test_one_compiled_graph_serves_every_block() -> None:
+    """Shapes are constant and nothing branches on values: full graphs, compiled once."""
+    network, (x, condition) = transformer(), sequence()
+    graphs = []
+
+    def backend(module: torch.fx.GraphModule, _: object) -> object:
+        graphs.append(module)
+        return module.forward
+
+    compiled = [
+        torch.compile(call, backend=backend, fullgraph=True) for call in (network.forward, network.commit)
+    ]
+    caches = [network.start_cache(2), network.start_cache(2)]
+    for start in range(0, N_BLOCKS * BLOCK, BLOCK):
+        part = slice(start, start + BLOCK)
+        outs = [
+            call(x[:, part], condition[:, part], cache)
+            for call, cache in zip((compiled[0], network), caches, strict=True)
+        ]
+        torch.testing.assert_close(*outs)
+        caches = [
+            call(x[:, part], condition[:, part], cache)
+            for call, cache in zip((compiled[1], network.commit), caches, strict=True)
+        ]
+    assert len(graphs) == 2
