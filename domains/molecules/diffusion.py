@@ -310,13 +310,12 @@ class MoleculeDiffusion(MoleculeModel):
         read = [read_template(text, self._tokenizer) for text in listed]
         repeats = 1 if n_samples is None else check_integer("n_samples", n_samples, low=1)
         start = self._encode_templates(read)
-        start = EncodedTokens(np.tile(start.tokens, (repeats, 1)), np.tile(start.given, (repeats, 1)))
+        start = start.tiled(repeats)
         conditions = np.tile(self._condition_form_.encode(condition, len(listed)), (repeats, 1))
         # A string does not end before what is known of it.
         barred = ~start.given & (start.given[:, ::-1].cumsum(axis=1)[:, ::-1] > 0)
-        tokens = self._drawn(
-            start, barred, conditions, guidance_scale, nfe, solver, random_state, encoded=True
-        )
+        plan = self._plan(conditions, guidance_scale, nfe, solver)
+        tokens = self._drawn(start, barred, conditions, plan, random_state)
         found: list[Any] = self._smiles(tokens)
         if check_boolean("as_molecules", as_molecules):
             found = [parse_smiles(one) for one in found]

@@ -123,9 +123,8 @@ class _Run:
         model, request = self.model, self.request
         budget = check_integer("nfe", model.nfe if request.nfe is None else request.nfe, low=1)
         solver = model.solver if request.solver is None else request.solver
-        if self._guided and isinstance(solver, str) and solver == "auto":
-            solver = "ancestral"  # guidance of transitions has no law of clean tokens for other solvers
-        chosen, spacing = token_solver(solver, model._task().recipe, budget)
+        plain = not self.guidance and self.method != "fk"
+        chosen, spacing = token_solver(solver, model._task().recipe, plain=plain)
         return DrawPlan(chosen, budget, spacing, self.guidance, model._alphabet_.end)
 
     def _log_weight(self) -> Any:
