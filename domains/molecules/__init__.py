@@ -8,6 +8,7 @@ from .metrics import Evaluation, evaluate
 from .molecule_sample import MoleculeSample
 from .molecule_set import MoleculeSet, describe_molecules
 from .parsing import invalid_reason, parse_smiles, quiet_rdkit
+from .plots import MoleculeGrid, molecule_grid, plot_properties
 from .pretrained import list_pretrained, pretrained_card
 from .properties import PROPERTY_NAMES, PropertyFunction, molecular_properties, property_function
 from .report import CheckedMolecules, InputReport, InvalidMoleculesError, canonical_smiles, check_smiles
@@ -25,6 +26,7 @@ __all__ = [
     "InvalidMoleculesError",
     "MoleculeDiffusion",
     "MoleculeFilter",
+    "MoleculeGrid",
     "MoleculeReward",
     "MoleculeSample",
     "MoleculeSet",
@@ -41,8 +43,10 @@ __all__ = [
     "invalid_reason",
     "list_pretrained",
     "molecular_properties",
+    "molecule_grid",
     "molecule_tokenizer",
     "parse_smiles",
+    "plot_properties",
     "pretrained_card",
     "property_function",
     "quiet_rdkit",
