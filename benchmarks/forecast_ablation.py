@@ -72,6 +72,7 @@ def _judged(rolling: RollingSet, draw: Draw) -> dict[str, float]:
 
 def _solved(model: Any, nfe: int, solver: str) -> Draw:
     """Give draws of a fitted model with another solver or number of evaluations."""
+    from sciffusion.estimators.random_state import integer_seed
     from sciffusion.sampling import sample
 
     make, cost = SOLVERS[solver]
@@ -85,7 +86,7 @@ def _solved(model: Any, nfe: int, solver: str) -> Draw:
         panel = estimator._request(None, None, histories.frame(), None).panel
         series = fitted.base.series(panel)
         prepared = fitted.prepare(series, series.last_windows())
-        noise = fitted.starting_noise(panel.ids, N_DRAWS, estimator.seed_ + 1)[:, 0]
+        noise = fitted.starting_noise(panel.ids, N_DRAWS, integer_seed(seed) + 1)[:, 0]
         # The grid of the forecaster has a step for every second evaluation.
         grid = 2 * (nfe // cost)
         residuals = fitted.residuals(prepared, noise, nfe=grid, device=estimator._compute_device(), run=run)
