@@ -45,7 +45,8 @@ BOTH: list[DiscreteSolver] = [
     Ancestral(),
     MaximalCoupling(),
     PredictionTrapezoid(),
-    PredictionTrapezoid(0.3),
+    PredictionTrapezoid(0.3, "probability", "middle"),
+    PredictionTrapezoid(0.5, "log"),
     EulerRates(),
     TauLeaping(),
     ThetaTrapezoid(0.4),
@@ -214,6 +215,10 @@ def test_wrong_parameters_are_named() -> None:
     for make in (PredictionTrapezoid, ThetaTrapezoid):
         with pytest.raises(ValueError, match="theta must lie inside"):
             make(1.0)
+    with pytest.raises(ValueError, match="scale must be one of"):
+        PredictionTrapezoid(scale="linear")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="last must be"):
+        PredictionTrapezoid(last="none")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="schedule must be one of"):
         Remasking("often")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no strength eta"):

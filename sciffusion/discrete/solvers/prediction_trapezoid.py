@@ -5,7 +5,8 @@ With leave-one-out laws Q and keep probabilities :math:`a_t < a_\rho = a_t + \th
 1. :math:`x^* \sim` the ancestral law from t to :math:`\rho` with :math:`Q(x_t, t)`;
 2. :math:`x_s \sim` the ancestral law from :math:`(x^*, \rho)` to s with the prediction
 
-   .. math:: \bar Q \propto \bigl[c_1 Q(x^*, \rho) - c_2 Q(x_t, t)\bigr]_+, \qquad
+   .. math:: \bar Q \propto \bigl[c_1 Q(x^*, \rho) - c_2 Q(x_t, t)\bigr]_+ \quad\text{or}\quad
+      \bar Q \propto \frac{Q(x^*, \rho)^{c_1}}{Q(x_t, t)^{c_2}}, \qquad
       c_1 = \frac{1}{2\theta(1-\theta)}, \quad c_2 = \frac{(1-\theta)^2 + \theta^2}{2\theta(1-\theta)},
 
 whose weights differ by 1. It is the trapezoidal scheme of Ren et al. (*Fast Solvers for Discrete Diffusion
@@ -14,14 +15,16 @@ predictions in the place of rates: the ancestral law holds for steps of any leng
 cut, no final step, and nothing that overshoots. Construction of this library; its order is measured, not
 proved.
 
-The last step takes :math:`Q(x^*, \rho)` alone. So do sites at which the extrapolation rules out every token
-that the state allows. At masked sites Q is the denoiser.
+The first form is cut at 0, and on uniform noise that leaves an error which more steps do not remove; the
+second cannot leave the range of laws. On masks, where a masked site's prediction is the mean of what later
+ones will be, the first form is the better one. Sites at which an extrapolation rules out every token that the
+state allows take :math:`Q(x^*, \rho)` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -31,7 +34,9 @@ from sciffusion.discrete.prediction import DiscretePrediction
 from sciffusion.discrete.process import site_times
 from sciffusion.discrete.solvers.base import DrawSolver, TokenState, aligned_times, with_still_sites
 
-__all__ = ["PredictionTrapezoid", "checked_theta", "middle_time", "trapezoid_weights"]
+__all__ = ["ExtrapolationScale", "PredictionTrapezoid", "checked_theta", "middle_time", "trapezoid_weights"]
+
+ExtrapolationScale = Literal["auto", "log", "probability"]
 
 S = TypeVar("S", bound=TokenState)
 
@@ -62,19 +67,35 @@ class PredictionTrapezoid(DrawSolver):
     ----------
     theta : float, default .5
         Where between the two ends, in the keep probability, the second evaluation lies; inside (0, 1).
+    scale : {"auto", "log", "probability"}
+        On which scale predictions are extrapolated; "auto" takes probabilities for processes that tell which
+        sites are clean (masks, uniform noise in absorbing form), and logarithms for all others.
+    last : {"extrapolated", "middle"}
+        What the second half of the step to time 0 uses: the extrapolation like every other, or the middle
+        prediction alone, which was worse up to 16 evaluations and no better beyond.
 
     Notes
     -----
-    The most accurate of the solvers here from 4 to 32 evaluations on exact chains, for masks and for uniform
-    noise. For uniform noise a cosine grid is better up to some 16 evaluations and a linear one beyond, since
-    clipping the extrapolation leaves an error there that more steps do not remove.
+    The most accurate of the solvers here from 2 to 32 evaluations on exact chains, for every process: its
+    total variation error is 7 to 19 times below that of `Ancestral` (benchmark ``discrete_exact``). In the
+    limit of many steps it falls like that of a first-order method, with a constant that much smaller. A
+    cosine grid is the better one for uniform noise, a linear one for masks.
     Guidance that acts on transitions has no prediction to extrapolate and is refused by its own error.
     """
 
     nfe = 2
 
-    def __init__(self, theta: float = 0.5) -> None:
-        self.theta = checked_theta(theta)
+    def __init__(
+        self,
+        theta: float = 0.5,
+        scale: ExtrapolationScale = "auto",
+        last: Literal["extrapolated", "middle"] = "extrapolated",
+    ) -> None:
+        if scale not in get_args(ExtrapolationScale):
+            raise ValueError(f"scale must be one of {get_args(ExtrapolationScale)}, got {scale!r}")
+        if last not in ("extrapolated", "middle"):
+            raise ValueError(f"last must be 'extrapolated' or 'middle', got {last!r}")
+        self.theta, self.scale, self.last = checked_theta(theta), scale, last
 
     def draws(self, state: S, t_next: Tensor, denoiser: DiscreteDenoiser) -> Generator[Tensor, Tensor, S]:
         """Draw twice (see `DrawSolver.draws`)."""
@@ -94,11 +115,24 @@ class PredictionTrapezoid(DrawSolver):
         self, first: Any, state: TokenState, second: Any, between: TokenState, process: Any, t_next: Tensor
     ) -> DiscretePrediction:
         """Return the prediction of the second half step, as a leave-one-out law."""
-        now = second.to("loo", process, between).probabilities
-        before = first.to("loo", process, state).probabilities
+        now = second.to("loo", process, between).log_probabilities
+        before = first.to("loo", process, state).log_probabilities
         of_now, of_before = trapezoid_weights(self.theta)
-        mixed = (of_now * now - of_before * before).clamp_min(0.0)
-        allowed = process.emission_log_likelihood(between).to(mixed.device) > -torch.inf
-        useful = (mixed * allowed).sum(-1, keepdim=True) > 0.0
-        last = (site_times(t_next, between.x) == 0.0)[..., None].to(mixed.device)
-        return DiscretePrediction(torch.log(torch.where(useful & ~last, mixed, now)), "loo")
+        if self._in_logarithms(process):
+            # What either of them rules out has no ratio to go on with.
+            mixed = torch.where(
+                torch.isfinite(now) & torch.isfinite(before), of_now * now - of_before * before, now
+            )
+        else:
+            mixed = torch.log((of_now * torch.exp(now) - of_before * torch.exp(before)).clamp_min(0.0))
+            allowed = process.emission_log_likelihood(between).to(mixed.device) > -torch.inf
+            useful = ((mixed > -torch.inf) & allowed).any(-1, keepdim=True)
+            mixed = torch.where(useful, mixed, now)
+        if self.last == "middle":
+            final = (site_times(t_next, between.x) == 0.0)[..., None].to(mixed.device)
+            mixed = torch.where(final, now, mixed)
+        return DiscretePrediction(mixed, "loo")
+
+    def _in_logarithms(self, process: Any) -> bool:
+        certain = process.mask_token is not None or hasattr(process, "noise_of")
+        return not certain if self.scale == "auto" else self.scale == "log"
