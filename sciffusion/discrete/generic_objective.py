@@ -76,7 +76,7 @@ def forward_rates(process: Any) -> Tensor:
     """
     known = getattr(process, "rates", None)
     if known is not None:
-        rates = known.clone()
+        rates: Tensor = known.clone()
         rates.fill_diagonal_(0.0)
         return rates
     noisy, zero = torch.arange(process.state_size), torch.zeros((), dtype=torch.float64)

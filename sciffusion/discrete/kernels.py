@@ -84,7 +84,7 @@ def stationary_law(rates: Tensor) -> Tensor:
     system = torch.cat([rates.T, torch.ones(1, size, dtype=torch.float64)])
     right = torch.zeros(size + 1, 1, dtype=torch.float64)
     right[-1] = 1.0
-    law = torch.linalg.lstsq(system, right, driver="gelsd").solution[:, 0].clamp_min(0.0)
+    law: Tensor = torch.linalg.lstsq(system, right, driver="gelsd").solution[:, 0].clamp_min(0.0)
     return law / law.sum()
 
 
@@ -160,7 +160,7 @@ def implied_law(scores: Tensor, unit: float) -> Tensor:
         If no positive law does that.
     """
     odds = torch.exp(unit * scores.double())
-    law = torch.linalg.solve(odds, torch.ones(len(odds), 1, dtype=torch.float64))[:, 0]
+    law: Tensor = torch.linalg.solve(odds, torch.ones(len(odds), 1, dtype=torch.float64))[:, 0]
     if not bool((law > 0.0).all()):
         raise ValueError("the scores imply no law with positive frequencies; pass frequencies")
     return law / law.sum()

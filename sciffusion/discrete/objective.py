@@ -57,7 +57,13 @@ __all__ = [
 _TINY = 1e-12
 
 
-def log_law(prediction: DiscretePrediction, kind: TokenKind, process: Any, state: NoisyTokens) -> Tensor:
+def log_law(
+    prediction: DiscretePrediction,
+    kind: TokenKind,
+    process: Any,
+    state: NoisyTokens,
+    emission: Tensor | None = None,
+) -> Tensor:
     """Return log probabilities of one kind in the precision of the logits, for gradients.
 
     The twin of `DiscretePrediction.to`, which works in float64.
@@ -70,10 +76,13 @@ def log_law(prediction: DiscretePrediction, kind: TokenKind, process: Any, state
         The kind wanted.
     process, state : DiscreteProcess, NoisyTokens
         What made the noise, and the noisy tokens.
+    emission : Tensor, optional
+        The log likelihoods of the noisy tokens, where they are at hand.
     """
     logits = prediction.logits
     if prediction.kind != kind:
-        own = process.emission_log_likelihood(state).to(logits.device, logits.dtype)
+        own = process.emission_log_likelihood(state) if emission is None else emission
+        own = own.to(logits.device, logits.dtype)
         if kind == "denoiser":
             logits = logits + own
         else:
@@ -243,8 +252,9 @@ class DenoiserCrossEntropy(DiscreteObjective):
         self, prediction: DiscretePrediction, process: Any, state: NoisyTokens, x0: Tensor
     ) -> Tensor:
         """Return the loss of every site (see `DiscreteObjective.site_loss`)."""
-        log_clean = picked(log_law(prediction, "denoiser", process, state), x0)
-        possible = (process.emission_log_likelihood(state) > -torch.inf).sum(-1) > 1
+        emission = process.emission_log_likelihood(state)
+        log_clean = picked(log_law(prediction, "denoiser", process, state, emission), x0)
+        possible = (emission > -torch.inf).sum(-1) > 1
         return torch.where(possible.to(log_clean.device), -log_clean, 0.0)
 
 

@@ -65,8 +65,9 @@ def missing_mean(prediction: Any, process: Any, state: NoisyTokens) -> Tensor:
 
 def draw_binomial(count: Tensor, probability: Tensor, generator: torch.Generator) -> Tensor:
     """Draw how many of ``count`` succeed, int64 on the device of ``count``."""
-    count, probability = torch.broadcast_tensors(count.to(generator.device), probability.to(generator.device))
-    drawn = torch.binomial(count.double(), probability.double().clamp(0.0, 1.0), generator=generator)
+    probability = probability.to(generator.device).double().clamp(0.0, 1.0)
+    trials = count.to(generator.device).double() + torch.zeros_like(probability)
+    drawn = torch.binomial(trials, probability + torch.zeros_like(trials), generator=generator)
     return drawn.round().long()
 
 
@@ -171,9 +172,10 @@ class PureDeath(DiscreteProcess):
 
     def _survival(self, survivors: Tensor, keep: Tensor) -> Tensor:
         """Return the log probability of ``survivors`` out of every count, of shape ``(..., vocab_size)``."""
-        n, keep = survivors.double()[..., None], keep[..., None]
-        k = torch.arange(self.vocab_size, device=keep.device, dtype=torch.float64)
-        lost = (k - n).clamp_min(0.0)
-        ways = torch.lgamma(k + 1.0) - torch.lgamma(n + 1.0) - torch.lgamma(lost + 1.0)
+        n, keep = survivors.long()[..., None], keep[..., None]
+        k = torch.arange(self.vocab_size, device=keep.device)
+        lost = (k - n).clamp_min(0)
+        log_factorial = torch.lgamma(k.double() + 1.0)  # looked up, which is several times faster
+        ways = log_factorial - log_factorial[n] - log_factorial[lost]
         log = ways + torch.xlogy(n, keep) + torch.xlogy(lost, 1.0 - keep)
         return torch.where(k >= n, log, -torch.inf)
