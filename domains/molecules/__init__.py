@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .diffusion import MoleculeDiffusion
 from .filters import MoleculeFilter
+from .grids import MoleculeGrid, molecule_grid
 from .metrics import Evaluation, evaluate
 from .molecule_sample import MoleculeSample
 from .molecule_set import MoleculeSet, describe_molecules
 from .parsing import invalid_reason, parse_smiles, quiet_rdkit
-from .plots import MoleculeGrid, molecule_grid, plot_properties
+from .plots import plot_properties
 from .pretrained import list_pretrained, pretrained_card
 from .properties import PROPERTY_NAMES, PropertyFunction, molecular_properties, property_function
 from .report import CheckedMolecules, InputReport, InvalidMoleculesError, canonical_smiles, check_smiles
