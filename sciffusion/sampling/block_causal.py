@@ -77,6 +77,8 @@ class BlockCausalGenerator:
         commit a block. None, the unconditional one, by default where there are guidance and a condition.
     draft : int, default 1
         Drafted steps that are verified in one evaluation (see `speculative_sample`); 1 drafts none.
+    drafter : Denoiser, optional
+        A cheaper denoiser that drafts, called with the state of a block alone.
     dtype, device
         Of the noise on continuous paths, and of all values.
 
@@ -97,6 +99,7 @@ class BlockCausalGenerator:
         hooks: Sequence[Hook] = (),
         other_conditions: Sequence[Any] | None = None,
         draft: int = 1,
+        drafter: Any = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -105,7 +108,7 @@ class BlockCausalGenerator:
         self.denoiser, self.solver, self.grid = denoiser, solver, checked_grid(grid)
         self.frame_shape = tuple(frame_shape)
         self.guidance, self.hooks, self.other_conditions = guidance, tuple(hooks), other_conditions
-        self.draft, self.dtype, self.device = draft, dtype, device
+        self.draft, self.drafter, self.dtype, self.device = draft, drafter, dtype, device
 
     @property
     def _network(self) -> _Network:
@@ -274,7 +277,7 @@ class BlockCausalGenerator:
             many = GuidedDenoiser(after.repeated(len(start.x), self.draft), self.guidance)
             drafted = speculative_sample(
                 guided, self.solver, self.grid, draft=self.draft, seed=stream.seed, block=stream.number,
-                state=start, condition=condition, many=many,
+                state=start, condition=condition, drafter=self.drafter, many=many,
             )  # fmt: skip
             return drafted.samples, drafted.nfe * guided.nfe
         hooks = (StepNoise(stream.seed, stream.number), *self.hooks)

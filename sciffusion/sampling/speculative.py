@@ -13,6 +13,11 @@ last of its predictions makes the next draft. Every state kept is the one that t
 reached, so the output is the same; where the draft is right, d steps cost one evaluation (of d times the
 batch) instead of d.
 
+Greedy tokens that follow from their neighbours one after the other defeat drafts from one old prediction: the
+next token is decided by the one just revealed. There a cheap second denoiser may draft instead, step by step,
+:math:`y_{j+1} = F_{k+j}(y_j, D'(y_j), u_{k+j})`: a small network, or the posterior of bigram counts
+(`sciffusion.exact.MarkovChainOracle`). What it drafts is verified all the same.
+
 Wu and Zhang, *Free Draft-and-Verification*, arXiv 2510.00294 (greedy decoding). Doing the same for steps that
 draw, by fixing their noise, is a construction of this library. "Identical" holds up to rounding: evaluations
 of other batch sizes may round differently, which can turn a choice between two tokens that are all but equal.
@@ -121,6 +126,7 @@ def speculative_sample(
     shape: Sequence[int] | None = None,
     state: State | None = None,
     condition: Any = None,
+    drafter: _Denoiser | None = None,
     many: _Denoiser | None = None,
     device: torch.device | str = "cpu",
 ) -> SpeculativeResult:
@@ -146,6 +152,9 @@ def speculative_sample(
         Start from these tokens instead, where ``known`` marks those that are given.
     condition : object, optional
         Passed to the denoiser, what has one entry an item repeated for drafts.
+    drafter : Denoiser, optional
+        A cheaper denoiser of the same process that drafts, called as ``drafter(state)`` once for every
+        drafted step but the first; its evaluations are not counted. The old prediction drafts by default.
     many : Denoiser, optional
         Evaluates ``draft`` copies of every item, those of one item next to each other, given the condition as
         it is; the denoiser, by default.
@@ -180,7 +189,7 @@ def speculative_sample(
         run = _Run(denoiser.path, solver, grid, state, seed, block)
         evaluate = _evaluator(denoiser, many, condition, len(state.x), draft)
         first = denoiser(run.state(state.x, torch.zeros_like(state.x[:, 0])), condition)
-        return _verified(run, evaluate, state.x, first, draft)
+        return _verified(run, evaluate, state.x, first, draft, drafter)
 
 
 def _evaluator(
@@ -194,7 +203,12 @@ def _evaluator(
 
 
 def _verified(
-    run: _Run, evaluate: Callable[[State], Any], x: Tensor, prediction: Any, draft: int
+    run: _Run,
+    evaluate: Callable[[State], Any],
+    x: Tensor,
+    prediction: Any,
+    draft: int,
+    drafter: _Denoiser | None,
 ) -> SpeculativeResult:
     """Go to the end of the grid from the start and the prediction for it."""
     items, nfe, rounds = len(x), 1, torch.zeros(len(x), dtype=torch.float64, device=x.device)
@@ -206,7 +220,9 @@ def _verified(
             break
         drafts = [x]
         for place in range(draft - 1):
-            drafts.append(run.step(prediction, drafts[-1], (steps + place).clamp_max(run.n_steps)))
+            place_steps = (steps + place).clamp_max(run.n_steps)
+            guess = prediction if drafter is None else drafter(run.state(drafts[-1], place_steps))
+            drafts.append(run.step(guess, drafts[-1], place_steps))
         chain = torch.stack(drafts, dim=1)
         at = (steps[:, None] + torch.arange(draft, device=x.device)).clamp_max(run.n_steps)
         predictions = evaluate(run.state(chain.flatten(0, 1), at.flatten()))

@@ -52,7 +52,8 @@ def _planted() -> dict[str, pd.DataFrame]:
     })  # fmt: skip
     cost = pd.DataFrame({"context": [384, 1536], "evaluations": [8, 8], "speed-up": [4.0, 12.0]})
     drafts = pd.DataFrame({
-        "steps": ["greedy"], "items": [1], "drafted": [4], "identical": [1.0], "fewer evaluations": [2.5],
+        "steps": ["greedy", "greedy", "ancestral"], "items": 1, "drafted": 4, "identical": 1.0,
+        "drafter": ["old prediction", "bigrams", "old prediction"], "fewer evaluations": 2.5,
     })  # fmt: skip
     return {"equality": equality, "streaming": pd.DataFrame({"identical": [True]}), "cost": cost,
             "drafts": drafts}  # fmt: skip
@@ -65,5 +66,5 @@ def test_bars_catch_what_falls_short() -> None:
     tables["equality"]["largest difference"] = [1e-4, 1e-9, 1e-6]
     tables["streaming"]["identical"] = [False]
     tables["cost"]["speed-up"] = [1.0, 1.0]
-    tables["drafts"]["identical"], tables["drafts"]["fewer evaluations"] = [0.9], [1.1]
+    tables["drafts"]["identical"], tables["drafts"]["fewer evaluations"] = 0.9, 1.1
     assert not any(bar.reached for bar in block_bars(**tables, target={"p of the pairs at the end": 1e-9}))

@@ -92,6 +92,22 @@ def test_a_sure_denoiser_is_verified_at_full_depth() -> None:
     assert torch.equal(result.accepted, torch.full((ITEMS,), 11 / 3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("solver", [GreedyReveal(), Ancestral()])
+def test_a_second_denoiser_may_draft(solver: Any) -> None:
+    """Drafts of the denoiser itself are all right; those of another chain change the cost alone."""
+    chain, other, grid = oracle(), oracle(seed=1), uniform_grid(SITES)
+    denoiser, wrong = (of.denoiser(Mask(VOCAB), "denoiser") for of in (chain, other))
+    reference = plain(denoiser, solver, grid, 3, masks())
+    right, poor = (
+        speculative_sample(denoiser, solver, grid, draft=4, seed=3, state=masks(), drafter=drafter)
+        for drafter in (denoiser, wrong)
+    )
+    assert torch.equal(right.samples, reference)
+    assert torch.equal(poor.samples, reference)
+    assert right.nfe == 4
+    assert poor.nfe > 4
+
+
 def test_known_sites_stay_and_are_seen() -> None:
     chain, process = oracle(), Mask(VOCAB)
     known = torch.zeros(ITEMS, SITES, dtype=torch.bool)
