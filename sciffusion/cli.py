@@ -37,6 +37,9 @@ DOMAIN_COMMANDS = {
     "forecast": DomainCommand(
         "sciffusion.domains.forecasting.cli", "Forecast series, fill their gaps, score anomalies."
     ),
+    "molecules": DomainCommand(
+        "sciffusion.domains.molecules.cli", "Fit, sample and evaluate models of molecules."
+    ),
 }
 
 

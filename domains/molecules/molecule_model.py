@@ -17,11 +17,9 @@ from torch import Tensor
 
 from sciffusion.estimators.fitting import all_or_nothing
 from sciffusion.estimators.token_alphabet import EncodedTokens, FlatSequences
-from sciffusion.estimators.token_training import TokenRows, TokenTask
 from sciffusion.estimators.tokens import TokenDiffusion
 from sciffusion.estimators.validation import check_boolean, check_integer
 
-from .positions import PositionedEmbedding
 from .property_network import NoisyPropertyNetwork, train_property_network
 from .report import InputReport, OnInvalid
 from .templates import TokenTemplate
@@ -201,10 +199,6 @@ class MoleculeModel(TokenDiffusion):
         self.report_ = report
         return tuned
 
-    def _learn(self, rows: TokenRows, task: TokenTask, stream: int) -> None:
-        PositionedEmbedding.put_into(self._network_)
-        super()._learn(rows, task, stream)
-
     def _fitted_property_network(
         self, written: WrittenMolecules, y: Any, weights: Any
     ) -> NoisyPropertyNetwork:
@@ -254,7 +248,6 @@ class MoleculeModel(TokenDiffusion):
     def _restore_fitted_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         own = {name: value for name, value in tensors.items() if name.startswith(_PROPERTY_PREFIX)}
         super()._restore_fitted_state({n: v for n, v in tensors.items() if n not in own}, values)
-        PositionedEmbedding.put_into(self._network_)
         self._representation_ = str(values["representation"])
         self._canonical_ = bool(values["canonical"])
         self.report_ = report_from_dict(values["report"])
