@@ -12,6 +12,8 @@ from .forecasting_cards import ForecastingCard
 from .forecasting_labelled import labelled_series_card, list_labelled_series
 from .forecasting_labelled_cards import LabelledSeriesCard
 from .forecasting_registry import forecasting_card, list_forecasting_datasets
+from .molecules import list_molecule_datasets, molecule_card
+from .molecules_card import MoleculeCard
 from .registry import dataset_card, list_datasets
 
 __all__ = ["reference_page"]
@@ -112,11 +114,33 @@ Each loader returns a ``LabelledSeries``: ``train`` (rows to fit on), ``test`` (
 """
 
 
+MOLECULES = """\
+Molecules
+---------
+
+Each loader returns a ``MoleculeDataset``: ``smiles`` (the strings of the file, none left out), ``y`` (frame
+of what was measured), ``frame``, ``sample(n, random_state=)`` and ``card``. The assays of ``fetch_assay``
+have equal columns: the molecule, its activity, and whether it takes part in an activity cliff or is meant
+for testing. ``fetch_moses_filters`` returns the patterns that no molecule of MOSES contains.
+
+.. code-block:: python
+
+    from sciffusion.datasets import fetch_freesolv, fetch_moses, list_molecule_datasets, molecule_card
+
+    print(list_molecule_datasets())
+    print(molecule_card("moses_train"))
+    strings = fetch_moses("train").sample(20000, random_state=0)["smiles"]
+    energies = fetch_freesolv().y
+
+"""
+
+
 def reference_page() -> str:
     """Return the page: how to load, then for each kind of set one table of all and their cards."""
     series = [forecasting_card(str(name)) for name in list_forecasting_datasets().index]
     labelled = [labelled_series_card(str(name)) for name in list_labelled_series().index]
     survival = [dataset_card(str(name)) for name in list_datasets().index]
+    molecules = [molecule_card(str(name)) for name in list_molecule_datasets().index]
     anomaly = [anomaly_card(str(name)) for name in list_anomaly_tables().index]
     return "\n".join(
         [
@@ -128,6 +152,8 @@ def reference_page() -> str:
             *(_section(card) for card in series),
             LABELLED + _labelled_table(labelled),
             *(_section(card) for card in labelled),
+            MOLECULES + _molecule_table(molecules),
+            *(_section(card) for card in molecules if card.loader != "fetch_assay"),
         ]
     )
 
@@ -189,6 +215,20 @@ def _labelled_table(cards: list[LabelledSeriesCard]) -> str:
         for card in cards
     ]
     return _table([("loader", "rows", "channels", "anomalies", "rows of them", "which"), *rows])
+
+
+def _molecule_table(cards: list[MoleculeCard]) -> str:
+    rows = [
+        (
+            f"``{card.call}``",
+            str(card.n_rows),
+            str(card.n_invalid),
+            _escape(", ".join(card.targets) or "none"),
+            _escape(card.title),
+        )
+        for card in cards
+    ]
+    return _table([("loader", "molecules", "invalid", "targets", "what"), *rows])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -24,6 +24,7 @@ from sciffusion.datasets import (
     molecule_card,
     molecule_loader,
 )
+from sciffusion.datasets.__main__ import reference_page
 
 # Rows and different strings, counted from the published files and not taken from the cards.
 SIZES = {
@@ -101,6 +102,14 @@ def test_the_card_counts_what_rdkit_refuses(name: str) -> None:
     assert (
         refused == molecule_card(name).n_invalid if everything else refused <= molecule_card(name).n_invalid
     )
+
+
+def test_the_reference_page_lists_every_set_once() -> None:
+    page = reference_page()
+    for name in list_molecule_datasets().index:
+        card = molecule_card(str(name))
+        assert page.count(f"   * - ``{card.call}``\n") == 1
+        assert (card.origin.sha256 in page) == (card.loader != "fetch_assay")
 
 
 def test_the_parts_of_moses_share_no_molecule() -> None:
