@@ -27,6 +27,7 @@ from measuring import limit_threads
 from molecules_autoregressive import draw_strings
 from molecules_fcd import chemnet_statistics, frechet_distance
 from molecules_models import ModelSize, Vocabulary, draw_lengths, draw_rows
+from molecules_orders import OrderedReveal
 from molecules_report import attempts_table, main_table, picture, property_table, reading
 from molecules_train import TrainingBudget, load_training, train_file, training_strings
 from reporting import RowFile, markdown_table, run_header, write_markdown, write_table
@@ -94,7 +95,8 @@ ATTEMPTS = (
 
 def _solver(name: str) -> DiscreteSolver | None:
     solvers: dict[str, DiscreteSolver] = {
-        "trapezoid": PredictionTrapezoid(), "first hitting": FirstHitting(), "remasking": Remasking()
+        "trapezoid": PredictionTrapezoid(), "first hitting": FirstHitting(), "remasking": Remasking(),
+        "left to right": OrderedReveal("left"), "certain first": OrderedReveal("certain"),
     }  # fmt: skip
     return solvers.get(name)
 

@@ -64,6 +64,7 @@ class TrainingBudget:
     average_decay: float = 0.998
     full_every: int = 7
     unknown_every: int = 14
+    prefix_share: float = 0.0
     save_every: float = 60.0
     seed: int = 0
 
@@ -98,7 +99,12 @@ class LengthBatches:
 
 
 def string_losses(
-    family: str, network: TokenTransformer, x0: Tensor, known: Tensor, generator: torch.Generator
+    family: str,
+    network: TokenTransformer,
+    x0: Tensor,
+    known: Tensor,
+    generator: torch.Generator,
+    prefix_share: float = 0.0,
 ) -> Tensor:
     """Return the loss of every string (see the module's text)."""
     if family == "autoregressive":
@@ -110,7 +116,7 @@ def string_losses(
             counted = (x0 == x0.max()).long().cumsum(1) <= 1
         return (losses * counted).sum(1) / counted.sum(1)
     if family == "mask":
-        return _mask_losses(network, x0, known, generator)
+        return _mask_losses(network, x0, known, generator, prefix_share)
     process = process_of(family, network.sizes["vocab_size"])
     times = stratified_uniforms((len(x0),), generator)
     state = process.corrupt(x0, times, generator, known)
@@ -120,15 +126,26 @@ def string_losses(
     return torch.where(free, losses, 0.0).sum(1) / free.sum(1)
 
 
-def _mask_losses(network: TokenTransformer, x0: Tensor, known: Tensor, generator: torch.Generator) -> Tensor:
+def _mask_losses(
+    network: TokenTransformer, x0: Tensor, known: Tensor, generator: torch.Generator, prefix_share: float
+) -> Tensor:
     free = (~known).sum(1)
     counts = 1 + (stratified_uniforms((len(x0),), generator) * free).long().clamp_max(free - 1)
     places = torch.rand(x0.shape, generator=generator).masked_fill(known, torch.inf)
+    if prefix_share:
+        # Masks that leave a beginning: what a draw from left to right meets.
+        prefix = torch.rand(len(x0), 1, generator=generator) < prefix_share
+        sites = torch.arange(x0.shape[1]).expand(x0.shape).float()
+        places = torch.where(prefix, (-sites).masked_fill(known, torch.inf), places)
     masked = places.argsort(1).argsort(1) < counts[:, None]
     tokens = torch.where(masked, network.sizes["state_size"] - 1, x0)
     logits = network(tokens, torch.zeros(1, 1)).float()
     losses = functional.cross_entropy(logits.transpose(1, 2), x0, reduction="none")
-    return (losses * masked).sum(1) / counts
+    if prefix_share:
+        # Of these, the first few masked tokens count: those that are drawn next.
+        ahead = (masked.cumsum(1) <= 4) | ~prefix
+        masked = masked & ahead
+    return (losses * masked).sum(1) / masked.sum(1)
 
 
 class _Average:
@@ -171,7 +188,7 @@ def train_within(
             group["lr"] = budget.learning_rate * rise * fall
         x0, known = batches.draw()
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            loss = string_losses(family, network, x0, known, generator).mean()
+            loss = string_losses(family, network, x0, known, generator, budget.prefix_share).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -296,6 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--unknown-every", type=int, default=14)
+    parser.add_argument("--prefix-share", type=float, default=0.0)
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
@@ -303,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     strings = training_strings(given.molecules, given.representation, given.strings)
     budget = TrainingBudget(
         cpu_seconds=given.cpu_seconds, learning_rate=given.learning_rate, seed=given.seed,
-        unknown_every=given.unknown_every,
+        unknown_every=given.unknown_every, prefix_share=given.prefix_share,
     )  # fmt: skip
     size = ModelSize(given.width, given.depth, given.heads)
     train_file(given.family, given.representation, strings, given.out, budget, size, given.start)
