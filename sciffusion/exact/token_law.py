@@ -16,7 +16,7 @@ enter as averages over the sites that they choose.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from sciffusion.discrete import (
     Corrected,
     Corrector,
     DiscreteDenoiser,
+    DiscretePrediction,
     DiscreteProcess,
     DrawSolver,
 )
@@ -90,14 +91,27 @@ class TokenLawError(NamedTuple):
 
 
 class _Counted:
-    """A denoiser that counts its calls."""
+    """A denoiser that counts its calls and answers equal states once: their number is small."""
 
     def __init__(self, denoiser: DiscreteDenoiser) -> None:
         self._denoiser, self.path, self.nfe = denoiser, denoiser.path, 0
 
-    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> Any:
+    def __call__(self, state: State, condition: Any = None, cache: Any = None) -> Any:
         self.nfe += 1
-        return self._denoiser(state, condition, cache)
+        parts = [state.x, *(state.aux or {}).values()]
+        code = torch.zeros_like(state.x[:, 0])
+        for part in parts:
+            for site in part.unbind(1):
+                code = code * self.path.state_size + site
+        _, inverse = torch.unique(code, return_inverse=True)
+        first = torch.empty(int(inverse.max()) + 1, dtype=torch.int64).scatter_(
+            0, inverse, torch.arange(len(code))
+        )
+        aux = None if state.aux is None else {name: value[first] for name, value in state.aux.items()}
+        prediction = self._denoiser(replace(state, x=state.x[first], aux=aux), condition, cache)
+        if type(prediction) is not DiscretePrediction:
+            return self._denoiser(state, condition, cache)
+        return DiscretePrediction(prediction.logits[inverse], prediction.kind)
 
 
 @dataclass(frozen=True, eq=False)
