@@ -95,7 +95,7 @@ LAC_PROMOTERS = SequenceCard(
     n_distinct=50518,
     lengths=(75, 75),
     letters="ACGT",
-    target=Column("bin", "mean bin of the cell sorter that the variant was counted in, 0 (dark) to 9 (bright)"),
+    target=Column("bin", "mean bin of the cell sorter in which it was counted, 0 (dark) to 9 (bright)"),
     columns=(Column("split", "training, validation or test, as in the file"),),
     notes=(
         "All sequences are one promoter with substitutions at random places, about one site in eight: sites "

@@ -62,6 +62,14 @@ class EncodedTokens(NamedTuple):
     tokens: Integers
     given: NDArray[np.bool_]
 
+    def repeated(self, count: int) -> EncodedTokens:
+        """Return every row several times, one after the other."""
+        return EncodedTokens(np.repeat(self.tokens, count, axis=0), np.repeat(self.given, count, axis=0))
+
+    def tiled(self, count: int) -> EncodedTokens:
+        """Return all rows several times."""
+        return EncodedTokens(np.tile(self.tokens, (count, 1)), np.tile(self.given, (count, 1)))
+
 
 @dataclass(frozen=True)
 class TokenAlphabet:
@@ -161,7 +169,8 @@ class TokenAlphabet:
         if not self.has_end:
             return np.full(len(tokens), tokens.shape[1], dtype=np.int64)
         ends = tokens == self.end
-        return np.where(ends.any(axis=1), ends.argmax(axis=1), tokens.shape[1]).astype(np.int64)
+        lengths: Integers = np.where(ends.any(axis=1), ends.argmax(axis=1), tokens.shape[1])
+        return lengths
 
     def _check_lengths(self, lengths: Integers, length: int, growing: bool, name: str) -> None:
         wrong = lengths > length if self.has_end or growing else lengths != length

@@ -116,7 +116,7 @@ class ConditionForm:
             raise ValueError(
                 f"{name} holds {sorted(map(repr, unknown))}, expected classes among {list(self.classes)}"
             )
-        codes = np.array([self.classes.index(one) if there else 0 for one, there in zip(labels, known)])  # noqa: B905
+        codes = np.array([self.classes.index(one) if not pd.isna(one) else 0 for one in labels])
         return np.where(known[:, None], np.eye(len(self.classes))[codes], np.nan)
 
     def _numbers(self, values: Any, n_rows: int, name: str) -> Floats:
@@ -136,7 +136,8 @@ class ConditionForm:
                 f"({n_rows}, {count}), got shape {table.shape}"
             )
         table = table.reshape(-1, count) if fits_rows else np.tile(table.reshape(1, count), (n_rows, 1))
-        return (table - np.array(self.means)) / np.array(self.scales)
+        standardised: Floats = (table - np.array(self.means)) / np.array(self.scales)
+        return standardised
 
     def _named(self, values: Mapping[Any, Any], name: str) -> list[float]:
         unknown = [key for key in values if key not in self.names]

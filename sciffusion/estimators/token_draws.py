@@ -14,16 +14,19 @@ from torch import Tensor, nn
 
 from ..discrete import DiscretePrediction, keep_grid
 from ..discrete.grids import KeepSpacing
-from ..sampling import State, sample
+from ..sampling import State, TokenSteering, sample
 from .chunking import map_chunks
 from .random_state import private_generator
 from .token_alphabet import EncodedTokens
 from .token_bounds import row_bytes
+from .token_steering import note_failures
 from .token_training import TokenTask
 
-__all__ = ["DrawPlan", "draw_rows"]
+__all__ = ["DrawPlan", "draw_rows", "draw_steered_rows"]
 
 Floats = NDArray[np.float64]
+
+_RESAMPLING = 2**40  # number of a random stream that no row has
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class _WithoutEnd:
         # A site that is given keeps what it has.
         barred = self._sites.to(end.device) & (logits[..., : self._end] > -torch.inf).any(-1)
         logits[..., self._end] = torch.where(barred, -torch.inf, end)
-        return replace(prediction, logits=logits)
+        without: DiscretePrediction = replace(prediction, logits=logits)
+        return without
 
 
 def draw_rows(
@@ -120,21 +124,73 @@ def draw_rows(
     grid = plan.grid(task.process)
 
     def draw(rows: slice) -> NDArray[np.int64]:
-        denoiser: Any = task.denoiser(network)
-        if barred is not None and plan.end is not None and barred[rows].any():
-            denoiser = _WithoutEnd(denoiser, plan.end, torch.from_numpy(barred[rows]))
-        state = starting_state(task.process, start, rows, private_generator(seed, rows.start), device)
-        condition = None
-        if conditions.shape[1] and not np.isnan(conditions[rows]).all():
-            condition = torch.from_numpy(conditions[rows]).float().to(device)
-        guidance = tuple(plan.guidance) if condition is not None else ()
-        found = sample(denoiser, plan.solver, grid, state=state, condition=condition, guidance=guidance)
-        drawn: NDArray[np.int64] = found.samples.cpu().numpy()
+        run = _run(network, task, start, conditions, plan, rows, seed, device, barred)
+        drawn: NDArray[np.int64] = sample(grid=grid, **run).samples.cpu().numpy()
         return drawn
 
     sites = start.tokens.shape[1]
     drawn = np.concatenate(map_chunks(draw, len(start.tokens), 2 * row_bytes(network, sites)))
     return np.where(start.given, start.tokens, drawn)
+
+
+def draw_steered_rows(
+    network: nn.Module,
+    task: TokenTask,
+    start: EncodedTokens,
+    conditions: Floats,
+    plan: DrawPlan,
+    particles: TokenSteering,
+    *,
+    seed: int,
+    device: torch.device,
+    barred: NDArray[np.bool_] | None = None,
+    resample: bool = False,
+) -> tuple[NDArray[np.int64], Floats]:
+    """Draw rows as the particles of one system.
+
+    Parameters
+    ----------
+    network, task, start, conditions, plan, seed, device, barred
+        As in `draw_rows`.
+    particles : TokenSteering
+        Weighs all rows together, which are computed in one batch.
+    resample : bool, default False
+        Draw anew by weights.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, sites), and ndarray of shape (n,)
+        Rows and log weights, whose exponentials sum to 1.
+    """
+    rows = slice(0, len(start.tokens))
+    run = _run(network, task, start, conditions, plan, rows, seed, device, barred)
+    result = sample(grid=plan.grid(task.process), particles=particles, **run)
+    note_failures(particles)
+    assert result.log_weights is not None
+    log_weights: Floats = result.log_weights.reshape(-1).cpu().double().numpy()
+    drawn = result.unweighted(private_generator(seed, _RESAMPLING)) if resample else result.samples
+    if resample:
+        log_weights = np.full(len(log_weights), -np.log(len(log_weights)))
+    return drawn.cpu().numpy(), log_weights
+
+
+def _run(
+    network: nn.Module, task: TokenTask, start: EncodedTokens, conditions: Floats, plan: DrawPlan,
+    rows: slice, seed: int, device: torch.device, barred: NDArray[np.bool_] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the arguments of a sampler run for some of the rows."""
+    denoiser: Any = task.denoiser(network)
+    if barred is not None and plan.end is not None and barred[rows].any():
+        denoiser = _WithoutEnd(denoiser, plan.end, torch.from_numpy(barred[rows]))
+    condition, guidance = None, ()
+    if conditions.shape[1] and not np.isnan(conditions[rows]).all():
+        condition = torch.from_numpy(conditions[rows]).float().to(device)
+        guidance = tuple(plan.guidance)
+    state = starting_state(task.process, start, rows, private_generator(seed, rows.start), device)
+    return {
+        "denoiser": denoiser, "solver": plan.solver, "state": state, "condition": condition,
+        "guidance": guidance,
+    }  # fmt: skip
 
 
 def starting_state(

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..networks import TokenTransformer
 from .base import DiffusionEstimator
 from .token_alphabet import EncodedTokens, TokenAlphabet
 from .token_conditions import ConditionForm
+from .token_network import PlacedTokenTransformer
 from .token_processes import token_recipe
 from .token_tables import SequenceForm, read_sequences
 from .token_tokenizers import split_greedily, split_template
@@ -48,7 +48,7 @@ class TokenModel(DiffusionEstimator):
     _form_: SequenceForm
     _alphabet_: TokenAlphabet
     _condition_form_: ConditionForm
-    _network_: TokenTransformer
+    _network_: PlacedTokenTransformer
     _settings_: TokenSettings
     n_features_in_: int
     _process_: dict[str, Any]
@@ -129,6 +129,23 @@ class TokenModel(DiffusionEstimator):
         lists = self._alphabet_.decode(tokens)
         return [self.detokenize(one) for one in lists] if self._form_ == "text" else lists
 
+    # ---------------------------------------------------------------- what was learnt
+
+    @property
+    def alphabet_(self) -> list[Any]:
+        """The tokens, without the end."""
+        return list(self._alphabet_.symbols)
+
+    @property
+    def variable_length_(self) -> bool:
+        """Whether sequences may be shorter than `max_length_`."""
+        return self._alphabet_.has_end
+
+    @property
+    def classes_(self) -> list[Any]:
+        """Classes of the properties, where these were classes."""
+        return list(self._condition_form_.classes)
+
     # ---------------------------------------------------------------- training
 
     def _fit_tokens(self, X: Any, y: Any, sample_weight: ArrayLike | None) -> None:
@@ -141,7 +158,9 @@ class TokenModel(DiffusionEstimator):
         self.seed_ = self._new_seed()
         task = self._task()
         with self._private_streams(_NETWORK):
-            network = settings.network(task.process, recipe, self._condition_form_.n_conditions)
+            network = settings.network(
+                task.process, recipe, self.max_length_, self._condition_form_.n_conditions
+            )
         self._settings_, self._network_ = settings, network
         self._learn(rows, task, 0)
 
@@ -240,6 +259,6 @@ class TokenModel(DiffusionEstimator):
         self._condition_form_ = ConditionForm.from_dict(values["condition"])
         self._process_ = dict(values["process"])
         self._settings_ = TokenSettings(**values["settings"])
-        self._network_ = TokenTransformer(**values["sizes"])
+        self._network_ = PlacedTokenTransformer(**values["sizes"])
         self._network_.load_state_dict(tensors)
         self._network_.eval()

@@ -36,8 +36,12 @@ class TokenRecipe:
         Name of the objective that "auto" stands for.
     smallest : int
         Fewest tokens that the process can corrupt.
+    solver : str
+        Name of the solver that "auto" stands for.
     use_times : bool
         Whether the network is told times; masks show how much is noise.
+    replaces : bool
+        Whether noise replaces tokens whatever they are.
     aux : tuple of str
         What the network sees of a site beside its token.
     """
@@ -47,7 +51,9 @@ class TokenRecipe:
     bound: str
     default: str
     smallest: int = 2
+    solver: str = "trapezoid"
     use_times: bool = True
+    replaces: bool = True
     aux: tuple[str, ...] = ()
 
     def build(self, alphabet: TokenAlphabet, schedule: Any, rates: Any) -> DiscreteProcess:
@@ -105,7 +111,9 @@ PROCESSES: dict[str, TokenRecipe] = {
     "uniform_absorbing": TokenRecipe(
         "UniformAbsorbing", "loo", "AbsorbingUniformLoss", "AbsorbingUniformLoss", aux=("noise",)
     ),
-    "matrix": TokenRecipe("Matrix", "loo", "GenericELBO", "DenoiserCrossEntropy"),
+    "matrix": TokenRecipe(
+        "Matrix", "loo", "GenericELBO", "DenoiserCrossEntropy", solver="ancestral", replaces=False
+    ),
 }
 
 

@@ -6,19 +6,20 @@ import importlib
 from typing import Any
 
 from ..discrete import DiscreteSolver
+from ..discrete.grids import KeepSpacing
 from .token_processes import TokenRecipe
 
 __all__ = ["SOLVERS", "token_solver"]
 
 #: Names, each with its class in ``sciffusion.discrete`` and the spacing of times that suits it.
-SOLVERS: dict[str, tuple[str, str]] = {
+SOLVERS: dict[str, tuple[str, KeepSpacing]] = {
     "ancestral": ("Ancestral", "linear"),
     "trapezoid": ("PredictionTrapezoid", "linear"),
     "maximal_coupling": ("MaximalCoupling", "linear"),
 }
 
 
-def token_solver(given: Any, recipe: TokenRecipe, nfe: int) -> tuple[Any, str]:
+def token_solver(given: Any, recipe: TokenRecipe, nfe: int, *, plain: bool = True) -> tuple[Any, KeepSpacing]:
     """Return a solver and the spacing of its times.
 
     Parameters
@@ -28,7 +29,9 @@ def token_solver(given: Any, recipe: TokenRecipe, nfe: int) -> tuple[Any, str]:
     recipe : TokenRecipe
         What goes with the process.
     nfe : int
-        Budget of a draw.
+        Budget of a draw; "auto" is "ancestral" for a budget of one.
+    plain : bool, default True
+        Whether a draw goes without guidance and rewards, which for some processes only "ancestral" does.
 
     Raises
     ------
@@ -37,7 +40,8 @@ def token_solver(given: Any, recipe: TokenRecipe, nfe: int) -> tuple[Any, str]:
     """
     if isinstance(given, DiscreteSolver):
         return given, "linear"
-    name = "ancestral" if given == "auto" else given
+    best = recipe.solver if plain and nfe > 1 else "ancestral"
+    name = best if isinstance(given, str) and given == "auto" else given
     if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(
             f"solver must be 'auto', one of {', '.join(map(repr, SOLVERS))} or a DiscreteSolver, got "

@@ -2,10 +2,10 @@ r"""Training of a token network on rows of token numbers.
 
 For clean rows :math:`x_0`, stratified times t (see `token_times`) and noise of the process, the loss is the
 mean over rows and sites of the chosen objective. In a share of the rows (*known share*) some sites are shown
-clean, at time 0, and carry no loss: each with a probability that is itself uniform, so that all numbers of them are met. That
-teaches networks that are told times what infilling asks; masks need none of it, since a revealed site is one
-that is known. Conditions are hidden from a share of the rows, wholly or in part, so that one network speaks
-with and without them.
+clean, at time 0, and carry no loss: each with a probability that is itself uniform, so that all numbers of
+them are met. That teaches networks that are told times what infilling asks; masks need none of it, since a
+revealed site is one that is known. Conditions are hidden from a share of the rows, wholly or in part, so that
+one network speaks with and without them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..discrete import DiscreteProcess, NetworkTokenDenoiser
-from ..networks import TokenTransformer
 from ..training import TrainingHistory, TrainingOptions, UniformTimes
+from .token_network import PlacedTokenTransformer
 from .token_processes import TokenRecipe
 from .token_times import bound_times
 from .validation import check_integer, check_number
@@ -81,11 +81,14 @@ class TokenSettings:
         values = {field.name: getattr(estimator, field.name) for field in fields(cls)}
         return cls(**{**values, **changed})
 
-    def network(self, process: DiscreteProcess, recipe: TokenRecipe, n_conditions: int) -> TokenTransformer:
+    def network(
+        self, process: DiscreteProcess, recipe: TokenRecipe, n_sites: int, n_conditions: int
+    ) -> PlacedTokenTransformer:
         """Return a new network; its weights come from torch's global stream."""
-        return TokenTransformer(
-            process.state_size, process.vocab_size, width=self.width, depth=self.depth, n_heads=self.n_heads,
-            n_conditions=n_conditions, use_times=recipe.use_times, aux=recipe.aux, dropout=self.dropout,
+        return PlacedTokenTransformer(
+            n_sites, process.state_size, process.vocab_size, width=self.width, depth=self.depth,
+            n_heads=self.n_heads, n_conditions=n_conditions, use_times=recipe.use_times, aux=recipe.aux,
+            dropout=self.dropout,
         )  # fmt: skip
 
     def training_options(self) -> TrainingOptions:
@@ -230,7 +233,7 @@ def train_token_network(
     task : TokenTask
         What to learn.
     network : Module
-        A `TokenTransformer`.
+        A `PlacedTokenTransformer`.
     rows, held_out : TokenRows
         What to learn from, and what to stop by.
     train : callable

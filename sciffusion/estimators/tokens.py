@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import DensityMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from ..sampling.guidance import DiscreteClassifierFree
 from .fitting import all_or_nothing
 from .random_state import integer_seed
 from .token_alphabet import EncodedTokens
-from .token_bounds import log_bound_rows
-from .token_draws import DrawPlan, draw_rows
-from .token_model import TokenModel
+from .token_draws import DrawPlan, draw_rows, draw_steered_rows
 from .token_processes import token_recipe
+from .token_scoring import TokenScoring
 from .token_solvers import token_solver
-from .validation import check_boolean, check_integer, check_number, check_sample_weight
+from .token_steering import steering_of
+from .validation import check_boolean, check_integer, check_number
 
 __all__ = ["TokenDiffusion"]
 
 Floats = NDArray[np.float64]
 
-_BOUND = 10  # number of the private random stream of bounds
 
-
-class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ignore]
+class TokenDiffusion(TokenScoring):  # type: ignore[misc, unused-ignore]
     r"""Discrete diffusion for sequences of tokens: DNA, proteins, strings, anything with an alphabet.
 
     A transformer learns to undo the corruption of tokens. From this one model come draws, draws around given
@@ -87,7 +85,8 @@ class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ign
         Network evaluations of a draw, unless a method is told otherwise.
     solver : str or DiscreteSolver, default "auto"
         What makes the steps of a draw, unless a method is told otherwise: "ancestral", "trapezoid",
-        "maximal_coupling", or a solver of ``sciffusion.discrete``.
+        "maximal_coupling", or a solver of ``sciffusion.discrete``. "auto" is "trapezoid", except under
+        guidance, with rewards and for "matrix".
     draws : int, default 32
         Times at which a bound looks at a sequence, unless a method is told otherwise.
     random_state : int, RandomState or None
@@ -262,81 +261,6 @@ class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ign
         self._tune_tokens(X, y, sample_weight, {"max_steps": steps, "learning_rate": rate})
         return self
 
-    # ---------------------------------------------------------------- bounds
-
-    def score_samples(
-        self, X: Any, y: Any = None, *, draws: int | None = None, return_std: bool = False
-    ) -> Any:
-        """Return lower bounds of the log likelihoods of sequences.
-
-        Parameters
-        ----------
-        X : sequences
-            As in `fit`.
-        y : array-like, optional
-            Properties; the bound is then that of the sequence given these.
-        draws : int >= 1, optional
-            Times at which the integrand is looked at, in place of the constructor's; each costs a network
-            evaluation a sequence. The estimate has no bias, whatever the number.
-        return_std : bool, default False
-            Return the standard errors of the estimates, too; they take the draws for independent, and as
-            these are stratified are rather too large.
-
-        Returns
-        -------
-        ndarray of shape (n,), or two of them
-            In nats a sequence.
-        """
-        check_is_fitted(self)
-        count = check_integer("draws", self.draws if draws is None else draws, low=1)
-        encoded = self._encode(X)
-        bounds = self._bounds(encoded, y, count)
-        return bounds if check_boolean("return_std", return_std) else bounds[0]
-
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the mean lower bound of sequences in nats (higher is better), weighted if weights are given.
-
-        Parameters
-        ----------
-        X : sequences
-            As in `fit`.
-        y : array-like, optional
-            Properties, if the model was fitted with such.
-        sample_weight : array-like of shape (n,), optional
-            Weights >= 0.
-        """
-        check_is_fitted(self)
-        known = y if self._condition_form_.n_conditions else None
-        bounds = self.score_samples(X, known)
-        return float(np.average(bounds, weights=check_sample_weight(sample_weight, len(bounds))))
-
-    def perplexity(self, X: Any, y: Any = None, *, draws: int | None = None) -> float:
-        """Return an upper bound of the perplexity a token of a set of sequences.
-
-        The exponential of the negative bounds of all sequences over the number of their tokens, where the end
-        of a sequence that is shorter than the longest counts as one.
-
-        Parameters
-        ----------
-        X, y, draws
-            As in `score_samples`.
-        """
-        check_is_fitted(self)
-        encoded = self._encode(X)
-        lengths = self._alphabet_.lengths(encoded.tokens)
-        count = check_integer("draws", self.draws if draws is None else draws, low=1)
-        bounds, _ = self._bounds(encoded, y, count)
-        tokens = np.minimum(lengths + int(self.variable_length_), self.max_length_).sum()
-        return float(np.exp(-bounds.sum() / tokens))
-
-    def _bounds(self, encoded: EncodedTokens, y: Any, draws: int) -> tuple[Floats, Floats]:
-        conditions = self._condition_form_.encode(y, len(encoded.tokens), "y")
-        seed = int(self._generator(_BOUND).initial_seed())
-        return log_bound_rows(
-            self._on_device(self._network_), self._task(), encoded.tokens, conditions, draws=draws, seed=seed,
-            device=self._compute_device(),
-        )  # fmt: skip
-
     # ---------------------------------------------------------------- draws
 
     def sample(
@@ -348,11 +272,15 @@ class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ign
         known: Any = None,
         wildcard: str = "?",
         grow: bool = False,
+        reward: Callable[[Any], ArrayLike] | None = None,
+        reward_scale: float = 1.0,
+        steering_options: Mapping[str, Any] | None = None,
+        return_weights: bool = False,
         nfe: int | None = None,
         solver: Any = None,
         random_state: Any = None,
     ) -> Any:
-        """Draw sequences.
+        r"""Draw sequences.
 
         Parameters
         ----------
@@ -362,12 +290,26 @@ class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ign
             Properties that draws shall have: a number, a class, a list of p numbers or a mapping from names
             of properties to numbers for all draws, or one such a draw. NaN where one is not asked for.
         guidance_scale : float, default 1
-            Strength of the condition: 1 draws from the conditional law, 0 ignores it, more than 1
-            exaggerates it and costs two evaluations a prediction.
+            Strength of the condition: 1 draws from the conditional law, 0 ignores it; more than 1
+            exaggerates it at two evaluations a prediction, and draws then follow no law that has a name.
         known : sequence, optional
             One template that all draws follow; see `infill`.
         wildcard, grow
             As in `infill`.
+        reward : callable, optional
+            From sequences (as this method returns them) to one number each, ``-inf`` for sequences that are
+            refused. Draws are particles of one system, weighed and resampled on the way, which costs rewards
+            but no network evaluations; weighted, they follow the law of the model times
+            :math:`e^{\lambda r}` up to the noise of a finite number of them.
+        reward_scale : float, default 1
+            :math:`\lambda`.
+        steering_options : mapping, optional
+            Further arguments of `sciffusion.sampling.TokenSteering`, such as ``every``, ``potential``,
+            ``clean`` or ``on_error``: with "zero" a sequence whose reward raises counts nothing, and a
+            warning tells how many did.
+        return_weights : bool, default False
+            Return draws with a reward as the particles are, with their log weights. Otherwise they are drawn
+            anew by their weights, so that some may repeat.
         nfe : int, optional
             Network evaluations at most, in place of the constructor's.
         solver : str or DiscreteSolver, optional
@@ -380,17 +322,31 @@ class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ign
         list of str, list of lists, ndarray or DataFrame
             Sequences of the form that the model was fitted on; rows of an array end in `padding` where they
             are shorter.
+        ndarray of shape (n_samples,)
+            With `return_weights`: log weights; their exponentials sum to 1. Equal ones without a reward.
         """
         check_is_fitted(self)
         count = check_integer("n_samples", n_samples, low=1)
+        weighted = check_boolean("return_weights", return_weights)
         if known is None:
             shape = (count, self.max_length_)
             start, barred = EncodedTokens(np.zeros(shape, np.int64), np.zeros(shape, bool)), None
         else:
             one, barred = self._template([known], wildcard, grow, "known")
-            start = EncodedTokens(*(np.repeat(part, count, axis=0) for part in one))
+            start = one.repeated(count)
             barred = np.repeat(barred, count, axis=0)
-        return self._decode(self._drawn(start, barred, condition, guidance_scale, nfe, solver, random_state))
+        conditions = self._condition_form_.encode(condition, count)
+        plan = self._plan(conditions, guidance_scale, nfe, solver, reward is not None)
+        if reward is None:
+            sequences = self._decode(self._drawn(start, barred, conditions, plan, random_state))
+            return (sequences, np.full(count, -np.log(count))) if weighted else sequences
+        particles = steering_of(reward, self._decode, count, reward_scale, steering_options)
+        rows, log_weights = draw_steered_rows(
+            self._on_device(self._network_), self._task(), start, conditions, plan, particles,
+            seed=integer_seed(random_state), device=self._compute_device(), barred=barred,
+            resample=not weighted,
+        )  # fmt: skip
+        return (self._decode(rows), log_weights) if weighted else self._decode(rows)
 
     def infill(
         self,
@@ -434,11 +390,9 @@ class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ign
         count = 1 if n_samples is None else check_integer("n_samples", n_samples, low=1)
         rows = len(start.tokens)
         conditions = np.tile(self._condition_form_.encode(condition, rows), (count, 1))
-        start = EncodedTokens(*(np.tile(part, (count, 1)) for part in start))
-        drawn = self._drawn(
-            start, np.tile(barred, (count, 1)), conditions, guidance_scale, nfe, solver, random_state,
-            encoded=True,
-        )  # fmt: skip
+        start = start.tiled(count)
+        plan = self._plan(conditions, guidance_scale, nfe, solver)
+        drawn = self._drawn(start, np.tile(barred, (count, 1)), conditions, plan, random_state)
         results = [self._like(templates, drawn[k * rows : (k + 1) * rows]) for k in range(count)]
         return results[0] if n_samples is None else results
 
@@ -458,31 +412,28 @@ class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ign
         inside = np.arange(tokens.shape[1]) < last[:, None]
         return start, ~start.given & (inside if growing else True)
 
-    def _drawn(
-        self, start: EncodedTokens, barred: Any, condition: Any, guidance_scale: float, nfe: int | None,
-        solver: Any, random_state: Any, *, encoded: bool = False,
-    ) -> NDArray[np.int64]:  # fmt: skip
-        """Return rows with what is open drawn."""
+    def _plan(
+        self, conditions: Floats, guidance_scale: float, nfe: int | None, solver: Any, steered: bool = False
+    ) -> DrawPlan:
+        """Return how rows are drawn."""
         scale = check_number("guidance_scale", guidance_scale)
         budget = check_integer("nfe", self.nfe if nfe is None else nfe, low=1)
-        task = self._task()
-        chosen, spacing = token_solver(self.solver if solver is None else solver, task.recipe, budget)
-        form = self._condition_form_
-        conditions = condition if encoded else form.encode(condition, len(start.tokens))
-        plan = DrawPlan(chosen, budget, spacing, self._guidance(scale, conditions), self._alphabet_.end)
+        if scale != 1.0 and np.isnan(conditions).all():
+            raise ValueError(f"guidance_scale={scale} needs a condition, got none")
+        guidance = () if scale == 1.0 else (DiscreteClassifierFree(scale),)
+        recipe = token_recipe(self._process_["name"])
+        given = self.solver if solver is None else solver
+        chosen, spacing = token_solver(given, recipe, budget, plain=not guidance and not steered)
+        return DrawPlan(chosen, budget, spacing, guidance, self._alphabet_.end)
+
+    def _drawn(
+        self, start: EncodedTokens, barred: Any, conditions: Floats, plan: DrawPlan, random_state: Any
+    ) -> NDArray[np.int64]:
+        """Return rows with what is open drawn."""
         return draw_rows(
-            self._on_device(self._network_), task, start, conditions, plan,
+            self._on_device(self._network_), self._task(), start, conditions, plan,
             seed=integer_seed(random_state), device=self._compute_device(), barred=barred,
         )  # fmt: skip
-
-    def _guidance(self, scale: float, conditions: Floats) -> tuple[Any, ...]:
-        if scale == 1.0:
-            return ()
-        if np.isnan(conditions).all():
-            raise ValueError(f"guidance_scale={scale} needs a condition, got none")
-        from ..sampling.guidance import DiscreteClassifierFree
-
-        return (DiscreteClassifierFree(scale),)
 
     def _like(self, templates: Any, drawn: NDArray[np.int64]) -> Any:
         """Return drawn rows in the form of the model, with the index of templates that have one."""
@@ -492,23 +443,6 @@ class TokenDiffusion(DensityMixin, TokenModel):  # type: ignore[misc, unused-ign
         if isinstance(templates, pd.Series):
             return pd.Series(sequences, index=templates.index, name=templates.name)
         return sequences
-
-    # ---------------------------------------------------------------- what was learnt
-
-    @property
-    def alphabet_(self) -> list[Any]:
-        """The tokens, without the end."""
-        return list(self._alphabet_.symbols)
-
-    @property
-    def variable_length_(self) -> bool:
-        """Whether sequences may be shorter than `max_length_`."""
-        return self._alphabet_.has_end
-
-    @property
-    def classes_(self) -> list[Any]:
-        """Classes of the properties, where these were classes."""
-        return list(self._condition_form_.classes)
 
     def __sklearn_tags__(self) -> Tags:
         """Tell scikit-learn what the estimator takes."""
