@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from sciffusion.domains.molecules.diffusion import MoleculeDiffusion
     from sciffusion.domains.survival import SDPMSurvival
     from sciffusion.estimators.anomaly import DiffusionAnomalyDetector
+    from sciffusion.estimators.counts import CountDiffusion
     from sciffusion.estimators.density import DensityDiffusion
     from sciffusion.estimators.tokens import TokenDiffusion
 
     __version__: str
 
 __all__ = [
+    "CountDiffusion",
     "DensityDiffusion",
     "DiffusionAnomalyDetector",
     "DiffusionForecaster",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 _MODULE_OF_NAME = {
+    "CountDiffusion": "sciffusion.estimators.counts",
     "DensityDiffusion": "sciffusion.estimators.density",
     "DiffusionAnomalyDetector": "sciffusion.estimators.anomaly",
     "DynamicsDiffusion": "sciffusion.domains.forecasting.dynamics",

@@ -17,10 +17,12 @@ from .persistence import ModelFileError
 
 if TYPE_CHECKING:
     from .anomaly import DiffusionAnomalyDetector
+    from .counts import CountDiffusion
     from .density import DensityDiffusion
     from .tokens import TokenDiffusion
 
 __all__ = [
+    "CountDiffusion",
     "DensityDiffusion",
     "DeviceError",
     "DeviceWarning",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _MODULE_OF_NAME = {
+    "CountDiffusion": ".counts",
     "DensityDiffusion": ".density",
     "DiffusionAnomalyDetector": ".anomaly",
     "TokenDiffusion": ".tokens",

@@ -5,9 +5,7 @@ The integral of `sciffusion.discrete.DeathELBO` over times is estimated at strat
 
 The noise of a row is computed from the row itself (a hash of its counts and of the fit's seed): its bound is
 the same in every company and at every call, and the errors of different rows are independent, so that they
-average out in a mean over rows. Individual i of column f survives where a number :math:`U_{fi}`, the same for
-all rows, shifted around the unit circle by the row's own :math:`R_f`, lies below :math:`a_t`: the survivors
-of n individuals are binomial.
+average out in a mean over rows. An individual survives where its number lies below :math:`a_t`.
 
 The hash ends with the mixing of SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number
 Generators*, OOPSLA 2014).
@@ -24,10 +22,11 @@ from ..discrete import Corrupted, DeathELBO, PureDeath
 from ..networks import CountMLP
 from .chunking import map_chunks
 from .counts_training import CountDenoiser
-from .random_state import private_generator
 from .vectors.densities import in_double
 
 __all__ = ["log_bound_counts"]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the odd step of SplitMix64
 
 Floats = NDArray[np.float64]
 
@@ -51,12 +50,25 @@ class _RowNoise:
         self._rows = _mixed((counts.numpy().astype(np.uint64) * factors).sum(1, dtype=np.uint64))
         self._columns = generator.integers(2**63, size=counts.shape[1] + 1, dtype=np.uint64)
 
-    def uniforms(self, draw: int) -> tuple[Tensor, Tensor]:
-        """Return numbers in [0, 1): one a row and one a count, float64."""
-        step = np.uint64((draw * 0x9E3779B97F4A7C15) % 2**64)
-        bits = _mixed(self._rows[:, None] + _mixed(self._columns + step))
-        numbers = torch.from_numpy((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
-        return numbers[:, 0], numbers[:, 1:]
+    def times(self, draw: int) -> Tensor:
+        """Return a number in [0, 1) for every row, float64."""
+        return _unit(_mixed(self._rows + self._step(draw)[0]))
+
+    def survivors(self, counts: Tensor, keep: Tensor, draw: int) -> Tensor:
+        """Return how many of every count survive, for one keep probability a row."""
+        columns = _mixed(self._rows[:, None] + self._step(draw)[1:])
+        individuals = np.arange(1, int(counts.max()) + 1, dtype=np.uint64) * _GOLDEN
+        alive = _unit(_mixed(columns[..., None] + individuals)) < keep[:, None, None]
+        there = torch.arange(alive.shape[-1]) < counts[..., None]
+        return (alive & there).sum(-1)
+
+    def _step(self, draw: int) -> NDArray[np.uint64]:
+        return _mixed(self._columns + np.uint64((draw * int(_GOLDEN)) % 2**64))
+
+
+def _unit(bits: NDArray[np.uint64]) -> Tensor:
+    """Return numbers in [0, 1) from random bits."""
+    return torch.from_numpy((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -65,13 +77,6 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: NDArray[np.uint64] = values ^ (values >> np.uint64(31))
     return mixed
-
-
-def _survivors(counts: Tensor, keep: Tensor, shift: Tensor, circle: Tensor) -> Tensor:
-    """Return how many of every count survive, for one keep probability a row."""
-    alive = (circle + shift[..., None]) % 1.0 < keep[:, None, None]  # (rows, columns, individuals)
-    there = torch.arange(circle.shape[-1]) < counts[..., None]
-    return (alive & there).sum(-1)
 
 
 def log_bound_counts(
@@ -110,9 +115,6 @@ def log_bound_counts(
     """
     double = in_double(network, device)
     denoiser, dtype = CountDenoiser(double, process), next(double.parameters()).dtype
-    circle = torch.rand(
-        (counts.shape[1], process.largest), generator=private_generator(seed, 0), dtype=torch.float64
-    )
     possible = (counts <= process.largest).all(-1)
 
     @torch.inference_mode()
@@ -121,9 +123,8 @@ def log_bound_counts(
         given = conditions[rows].to(device, dtype) if conditions.shape[1] else None
         noise, found = _RowNoise(counts[rows], seed), []
         for draw in range(draws):
-            offset, shift = noise.uniforms(draw)
-            place = (draw + offset) / draws
-            x = _survivors(clean, process.schedule.keep(place**2), shift, circle).to(device)
+            place = (draw + noise.times(draw)) / draws
+            x = noise.survivors(clean, process.schedule.keep(place**2), draw).to(device)
             state = Corrupted(x, (place**2).to(device, dtype))
             loss = DeathELBO().site_loss(denoiser(state, given), process, state, clean.to(device))
             found.append(2.0 * place * loss.sum(-1).cpu().double())

@@ -6,6 +6,7 @@ from sciffusion.networks.block_causal import BlockCausalTransformer
 from sciffusion.networks.block_latents import BlockLatentDenoiser, BlockLatentTransformer
 from sciffusion.networks.block_network import BlockNetwork, block_times
 from sciffusion.networks.block_tokens import BlockTokenTransformer
+from sciffusion.networks.count_mlp import CountMLP
 from sciffusion.networks.embeddings import angle_embedding, sinusoidal_embedding
 from sciffusion.networks.kv_ring import KVRing
 from sciffusion.networks.mlp import ConditionalMLP, EncodedCondition, EnsembleLinear
@@ -20,6 +21,7 @@ __all__ = [
     "BlockNetwork",
     "BlockTokenTransformer",
     "ConditionalMLP",
+    "CountMLP",
     "EncodedCondition",
     "EnsembleLinear",
     "KVRing",
