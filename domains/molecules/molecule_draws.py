@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from sciffusion.estimators.token_alphabet import EncodedTokens
 from sciffusion.estimators.token_draws import DrawPlan
-from sciffusion.estimators.token_solvers import token_solver
 from sciffusion.estimators.validation import check_integer
 from sciffusion.sampling.discrete_steering import TokenSteering
 from sciffusion.sampling.guidance import DiscreteClassifier, DiscreteClassifierFree
@@ -120,12 +119,11 @@ class _Run:
         return (DiscreteClassifier(self._log_weight(), "first_order"),) if self._guided else ()
 
     def _plan(self) -> DrawPlan:
-        model, request = self.model, self.request
-        budget = check_integer("nfe", model.nfe if request.nfe is None else request.nfe, low=1)
-        solver = model.solver if request.solver is None else request.solver
-        plain = not self.guidance and self.method != "fk"
-        chosen, spacing = token_solver(solver, model._task().recipe, plain=plain)
-        return DrawPlan(chosen, budget, spacing, self.guidance, model._alphabet_.end)
+        request, model = self.request, self.model
+        steered = bool(self.guidance) or self.method == "fk"
+        conditions = np.empty((0, 0))
+        plan = model._plan(conditions, 1.0, request.nfe, request.solver, steered)
+        return replace(plan, guidance=self.guidance)
 
     def _log_weight(self) -> Any:
         """Return what the network of noisy molecules' properties says of noisy tokens."""

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import pytest
 
-SMILES = [
+_SMILES = [
     "CCO", "CCN", "CCCO", "CCCN", "CCOC", "CC(C)O", "CC(C)N", "c1ccccc1", "Cc1ccccc1", "CC(=O)O", "CC(=O)N",
     "CCCl", "C1CC1", "C1CCC1", "OC1CC1", "NC1CC1",
 ]  # fmt: skip
-SIZES: dict[str, Any] = {
-    "width": 32, "depth": 1, "n_heads": 2, "batch_size": 32, "validation_fraction": 0.0, "ema_decay": 0.9,
-    "warmup_steps": 10,
-}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def few_molecules() -> list[str]:
+    """Sixteen molecules."""
+    return list(_SMILES)
+
+
+@pytest.fixture(scope="session")
+def sizes() -> dict[str, Any]:
+    """Parameters of a model that is quick to fit."""
+    return {
+        "width": 32, "depth": 1, "n_heads": 2, "batch_size": 32, "validation_fraction": 0.0, "ema_decay": 0.9,
+        "warmup_steps": 10, "learning_rate": 5e-3, "nfe": 8, "draws": 8, "device": "cpu", "random_state": 0,
+    }  # fmt: skip
 
 
 def oxygens_and_lengths(smiles: list[str]) -> pd.DataFrame:
@@ -24,24 +36,22 @@ def oxygens_and_lengths(smiles: list[str]) -> pd.DataFrame:
     )
 
 
-@pytest.fixture(scope="package")
-def fitted() -> Any:
-    """Return a function from a representation to a model that has learned a few molecules."""
+@pytest.fixture(scope="session")
+def fitted(sizes: dict[str, Any]) -> Callable[[str], Any]:
+    """Return a function from a representation to a model that has learned a few molecules with properties."""
     pytest.importorskip("rdkit")
     pytest.importorskip("selfies")
     from sciffusion import MoleculeDiffusion
 
-    kept: dict[tuple[str, bool], Any] = {}
+    kept: dict[str, Any] = {}
 
-    def model(representation: str = "selfies", conditioned: bool = False) -> Any:
-        key = (representation, conditioned)
-        if key not in kept:
-            y = oxygens_and_lengths(SMILES * 8) if conditioned else None
+    def model(representation: str = "selfies") -> Any:
+        if representation not in kept:
+            smiles = _SMILES * 8
             estimator = MoleculeDiffusion(
-                representation=representation, property_network=conditioned, max_steps=200, random_state=0,
-                learning_rate=5e-3, nfe=12, draws=8, device="cpu", **SIZES,
-            )  # fmt: skip
-            kept[key] = estimator.fit(SMILES * 8, y)
-        return kept[key]
+                representation=representation, property_network=True, max_steps=150, **sizes
+            )
+            kept[representation] = estimator.fit(smiles, oxygens_and_lengths(smiles))
+        return kept[representation]
 
     return model
