@@ -32,7 +32,7 @@ train, test = np.arange(len(X)) % 6 > 0, np.arange(len(X)) % 6 == 0
 # of the mean log likelihood of rows that were not seen; columns taken for independent are a measure for it.
 
 model = CountDiffusion(
-    largest=16, width=128, depth=2, max_steps=350, learning_rate=5e-3, batch_size=128, dropout=0.0,
+    largest=16, width=128, depth=2, max_steps=300, learning_rate=5e-3, batch_size=128, dropout=0.0,
     condition_dropout=0.2, random_state=0,
 ).fit(X[train], names[train])  # fmt: skip
 laws = np.stack([np.bincount(column, minlength=17) + 0.1 for column in X[train].T])
@@ -61,7 +61,7 @@ seen = X[test][:10]
 halves = seen.astype(float)
 halves[:, 32:] = np.nan
 completed = model.impute(halves, random_state=0)
-few, many = (model.sample(1000, nfe=nfe, random_state=0) for nfe in (2, 32))
+few, many = (model.sample(600, nfe=nfe, random_state=0) for nfe in (2, 32))
 
 figure = plt.figure(figsize=(11, 3.6), layout="constrained")
 left, right = figure.subfigures(1, 2, width_ratios=(2.1, 1.0))

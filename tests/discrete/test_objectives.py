@@ -131,7 +131,7 @@ def test_the_bound_of_the_exact_denoiser_is_the_entropy(
         times, weights = times**3, weights * 3.0 * times**2
     bound = sum(w * loss_rate(objective, process, float(t)) for t, w in zip(times, weights, strict=True))
     assert objective.is_bound
-    assert bound == pytest.approx(MarkovChainOracle.bench_a().entropy(), abs=2e-3)
+    assert bound == pytest.approx(MarkovChainOracle.bench_a().entropy(), abs=1e-5)
 
 
 def test_the_bound_of_maximal_coupling_lies_above_the_entropy() -> None:

@@ -22,7 +22,7 @@ from sciffusion.discrete.categorical import draw_categorical
 from sciffusion.discrete.kernels import stationary_law
 from sciffusion.discrete.prediction import NoisyTokens
 from sciffusion.discrete.process import Corrupted, DiscreteProcess, site_times
-from sciffusion.discrete.schedules import KeepSchedule, LinearSchedule
+from sciffusion.discrete.schedules import KeepSchedule, LinearSchedule, wide
 
 __all__ = ["Matrix"]
 
@@ -99,7 +99,8 @@ class Matrix(DiscreteProcess):
     def push(self, probabilities: Tensor, t: Tensor) -> Tensor:
         """Move a law of clean tokens forward by the exponential."""
         keep = self.schedule.keep(site_times(t, probabilities[..., 0]))[..., None]
-        return self._evolve(probabilities.to(keep), keep.to(probabilities.device))
+        law = wide(probabilities)
+        return self._evolve(law, keep.to(law.device))
 
     def transition_log_likelihood(self, state: NoisyTokens, s: Tensor) -> Tensor:
         """Return ``log q_{t|s}(x_t | y)`` for every y."""

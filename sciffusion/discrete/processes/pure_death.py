@@ -25,7 +25,7 @@ from torch import Tensor
 
 from sciffusion.discrete.prediction import DiscretePrediction, NoisyTokens
 from sciffusion.discrete.process import Corrupted, DiscreteProcess, site_times
-from sciffusion.discrete.schedules import KeepSchedule, LinearSchedule
+from sciffusion.discrete.schedules import KeepSchedule, LinearSchedule, wide
 
 __all__ = ["MissingMean", "PureDeath", "draw_binomial", "missing_mean"]
 
@@ -130,9 +130,9 @@ class PureDeath(DiscreteProcess):
 
     def push(self, probabilities: Tensor, t: Tensor) -> Tensor:
         """Return the law of noisy counts for a law of clean ones."""
-        keep = self.schedule.keep(site_times(t, probabilities[..., 0]))
+        law = wide(probabilities)
+        keep = self.schedule.keep(site_times(t, law[..., 0])).to(law.device)
         counts = torch.arange(self.state_size, device=keep.device)
-        law = probabilities.to(keep)
         if keep.numel() == 1:
             return law @ torch.exp(self._survival(counts, keep.reshape(1))).T
         # A table is large and times are few where some counts are given: one table for each distinct time.
