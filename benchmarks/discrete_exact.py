@@ -31,7 +31,7 @@ from sciffusion.sampling import State, sample
 __all__ = ["chain_rows", "exact_bars", "exact_rows", "imperfect_rows", "main"]
 
 NFES, QUICK_NFES = (2, 4, 8, 16, 32, 64, 128), (4, 8, 16, 32)
-IMPERFECT_NFES, CHAIN_NFES = (8, 16, 32, 64), (8, 16, 32, 64)
+IMPERFECT_NFES, CHAIN_NFES = (8, 16, 32), (8, 16, 32)
 STRENGTHS, PERTURBATIONS = (0.1, 0.3), 3
 
 
@@ -162,7 +162,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.reduced = options.quick or options.nfe is not None or options.draws is not None
     options.perturbations = 1 if options.reduced else PERTURBATIONS
-    options.draws = options.draws or (300 if options.quick else 2000)
+    options.draws = options.draws or (300 if options.quick else 1000)
     budgets = options.nfe or (QUICK_NFES if options.quick else None)
     options.nfe = budgets or NFES
     options.imperfect_nfe = [nfe for nfe in budgets or IMPERFECT_NFES if nfe >= 4][: 2 if budgets else None]
@@ -175,11 +175,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     limit_threads()
     began = time.process_time()
-    exact = pd.DataFrame(exact_rows(options.nfe))
-    imperfect = pd.DataFrame(imperfect_rows(options.imperfect_nfe, options.perturbations))
-    chain = pd.DataFrame(chain_rows(options.chain_nfe, options.draws))
-    for name, rows in (("exact", exact), ("imperfect", imperfect), ("chain", chain)):
-        write_table(options.out / f"{name}.csv", rows.set_index("sampler"))
+    parts = {
+        "exact": lambda: exact_rows(options.nfe),
+        "imperfect": lambda: imperfect_rows(options.imperfect_nfe, options.perturbations),
+        "chain": lambda: chain_rows(options.chain_nfe, options.draws),
+    }
+    tables = {}
+    for name, part in parts.items():
+        tables[name] = pd.DataFrame(part())
+        write_table(options.out / f"{name}.csv", tables[name].set_index("sampler"))
+        print(f"{name}: {time.process_time() - began:.0f} CPU seconds", flush=True)
+    exact, imperfect, chain = tables.values()
     draw(exact, options.out / "exact.png", ", reduced run" if options.reduced else "")
     bars = exact_bars(exact)
     sections = [

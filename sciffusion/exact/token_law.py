@@ -96,7 +96,7 @@ class _Counted:
     def __init__(self, denoiser: DiscreteDenoiser) -> None:
         self._denoiser, self.path, self.nfe = denoiser, denoiser.path, 0
 
-    def __call__(self, state: State, condition: Any = None, cache: Any = None) -> Any:
+    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> Any:
         self.nfe += 1
         parts = [state.x, *(state.aux or {}).values()]
         code = torch.zeros_like(state.x[:, 0])

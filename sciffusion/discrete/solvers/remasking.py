@@ -16,8 +16,8 @@ The probability is chosen by a schedule:
 - ``"loop"``: :math:`\eta` in steps that stand still, 0 elsewhere, on a grid that waits at one time
   (`sciffusion.discrete.loop_grid`).
 
-With an exact denoiser remasking slows convergence down; with an imperfect one it repairs tokens that were
-drawn together and do not fit (measured in the benchmark ``discrete_exact``).
+With an exact denoiser remasking slows convergence down; with one that is wrong enough it repairs tokens that
+were drawn together and do not fit (measured in the benchmark ``discrete_exact``).
 
 Wang et al., *Remasking Discrete Diffusion Models with Inference-Time Scaling*, arXiv 2503.00307. Published
 results with it also truncate the tail of the denoiser's law, which is not done here.
