@@ -27,19 +27,17 @@ Correctors*, arXiv 2601.10403.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from sciffusion.discrete.process import site_times
-from sciffusion.discrete.schedules import wide
 from sciffusion.sampling.discrete_steering import transition_log_probability
 from sciffusion.sampling.guidance.discrete_classifier import (
     ClassifierMode,
     DiscreteClassifier,
     LogClassifier,
     checked_log_weights,
+    times_of_sites,
 )
 from sciffusion.sampling.guidance.transition import TiltedTransition
 from sciffusion.sampling.smc import ParticleRun, Particles, ParticleStep
@@ -168,8 +166,6 @@ class _TiltRun(ParticleRun):
         )
         return model - proposal
 
-    def _log_tilt(self, state: State) -> Any:
+    def _log_tilt(self, state: State) -> Tensor:
         x = state.x.long()
-        times = site_times(state.t, x).expand(x.shape)
-        values = checked_log_weights(self._settings.log_tilt(x, times), x, "log_tilt")
-        return wide(values)
+        return checked_log_weights(self._settings.log_tilt(x, times_of_sites(state)), x, "log_tilt")

@@ -279,4 +279,5 @@ def stationary_law(kernel: Tensor) -> Tensor:
     system[0] = 1.0
     right = torch.zeros(len(kernel), dtype=kernel.dtype)
     right[0] = 1.0
-    return torch.linalg.solve(system, right).clamp_min(0.0)
+    law: Tensor = torch.linalg.solve(system, right)
+    return law.clamp_min(0.0)

@@ -36,7 +36,7 @@ from sciffusion.discrete.solvers.base import with_still_sites
 from sciffusion.sampling.guidance.base import Guidance
 from sciffusion.sampling.guidance.transition import TiltedTransition
 
-__all__ = ["ClassifierMode", "DiscreteClassifier", "LogClassifier", "checked_log_weights"]
+__all__ = ["ClassifierMode", "DiscreteClassifier", "LogClassifier", "checked_log_weights", "times_of_sites"]
 
 ClassifierMode = Literal["exact", "first_order"]
 
@@ -78,6 +78,12 @@ def checked_log_weights(values: Any, x: Tensor, name: str = "log_classifier") ->
             f"{len(bad)} of {len(x)} sequences, the first being {tokens.tolist()}"
         )
     return wide(values)
+
+
+def times_of_sites(state: Any) -> Tensor:
+    """Return the time of every site on the device of the tokens, float64 where the device knows it."""
+    times = site_times(state.t, state.x).expand(state.x.shape)
+    return (times.float() if state.x.device.type == "mps" else times).to(state.x.device)
 
 
 class DiscreteClassifier(Guidance):
@@ -154,7 +160,7 @@ class DiscreteClassifier(Guidance):
     def _exact(self, state: Any, free: Tensor, state_size: int) -> Tensor:
         """Return the log probabilities of the class at every token of every free site."""
         x = state.x.long()
-        times = site_times(state.t, x).expand(x.shape)
+        times = times_of_sites(state)
         own = self._classified(x, times)
         items, sites = free.to(x.device).nonzero(as_tuple=True)
         # Every token but the present one, whose value is shared by all sites of an item.
@@ -166,7 +172,7 @@ class DiscreteClassifier(Guidance):
             item, site, token = items[rows[part]], sites[rows[part]], tokens.reshape(-1)[part]
             changed = x[item]
             changed[torch.arange(len(item), device=x.device), site] = token
-            values = self._ask(changed, times[item.to(times.device)])
+            values = self._ask(changed, times[item])
             place = [index.to(tilt.device) for index in (item, site, token)]
             tilt[place[0], place[1], place[2]] = values.to(tilt.device)
         return tilt
@@ -183,7 +189,7 @@ class DiscreteClassifier(Guidance):
     def _first_order(self, state: Any, free: Tensor, state_size: int) -> Tensor:
         """Return the gradient of the log probability with respect to the one-hot tokens."""
         x = state.x.long()
-        times = site_times(state.t, x).expand(x.shape)
+        times = times_of_sites(state)
         gradients = []
         for part in self._parts(len(x)):
             with torch.enable_grad():
