@@ -78,9 +78,9 @@ class PredictionTrapezoid(DrawSolver):
     -----
     The most accurate of the solvers here from 2 to 32 evaluations on exact chains: total variation some 7
     times below that of `Ancestral` at equal evaluations on masks, and 3.6, 10 and 19 times at 4, 8 and 16 on
-    uniform noise (benchmark ``discrete_exact``). In the limit of many steps it falls like that of a first-order
-    method, with a constant that much smaller. A cosine grid is the better one for uniform noise, a linear one
-    for masks.
+    uniform noise (benchmark ``discrete_exact``). In the limit of many steps it falls like that of a
+    first-order method, with a constant that much smaller. A cosine grid is the better one for uniform noise,
+    a linear one for masks.
     Guidance that acts on transitions has no prediction to extrapolate and is refused by its own error.
     """
 
