@@ -218,8 +218,8 @@ class MoleculeDiffusion(MoleculeModel):
         nfe, solver
             As in `TokenDiffusion.sample`.
         particles : int, optional
-            With "fk", how many rows are drawn and weighed; `n_samples` by default (at least 2). More make the
-            draws better, not more.
+            With "fk", how many rows are drawn and weighed, all of which are returned with
+            `return_weights`; `n_samples` by default (without weights at least 32). More make draws better.
         guide : bool, default False
             With "fk", let the network of "cbg" lead the particles, and weigh them by the exact ratio of the
             laws of each step: the law is the same, the weights are more even.
@@ -261,7 +261,7 @@ class MoleculeDiffusion(MoleculeModel):
             require_scaffold=check_boolean("require_scaffold", require_scaffold), nfe=nfe, solver=solver,
             particles=particles, guide=check_boolean("guide", guide), reward_every=reward_every,
             reward_draws=check_integer("reward_draws", reward_draws, low=1), reward_takes=reward_takes,
-            on_reward_error=on_reward_error, seed=seed,
+            on_reward_error=on_reward_error, all_particles=weighted, seed=seed,
         )  # fmt: skip
         drawn = draw_molecules(self, request, self._scaffold_rows(scaffold, seed))
         if weighted:

@@ -31,6 +31,7 @@ Floats = NDArray[np.float64]
 Rows = Callable[..., EncodedTokens]
 _MOST_ROUNDS = 40  # of drawing again what was rejected
 _REWARDS_ON_THE_WAY = 8
+_FEWEST_PARTICLES = 32  # from which draws without weights are taken
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class DrawRequest:
     reward_draws: int
     reward_takes: RewardInput
     on_reward_error: OnRewardError
+    all_particles: bool
     seed: int
 
 
@@ -234,11 +236,7 @@ class _Run:
         """Draw weighted particles."""
         request, target, model = self.request, self.target, self.model
         assert target is not None
-        count = request.count if request.particles is None else check_integer("particles", request.particles)
-        if count < request.count:
-            raise ValueError(
-                f"particles must be at least n_samples={request.count}, of which draws are made, got {count}"
-            )
+        count = self._n_particles()
         takes = request.reward_takes if target.function is not None else "molecules"
         reward = MoleculeReward(target.reward(), takes=takes, on_error=request.on_reward_error)
         refused = request.scaffold if request.require_scaffold else None
@@ -255,7 +253,7 @@ class _Run:
                 guidance_proposes=request.guide,
             )  # fmt: skip
 
-        start = self.rows(max(count, 2))
+        start = self.rows(count)
         try:
             found = self._draw(start, particles, request.seed)
         except ValueError:
@@ -263,6 +261,17 @@ class _Run:
                 raise tokens.error from tokens.error.__cause__
             raise
         return self._weighted_sample(found, reward)
+
+    def _n_particles(self) -> int:
+        request = self.request
+        if request.particles is None:
+            return max(request.count, 2 if request.all_particles else _FEWEST_PARTICLES)
+        count = check_integer("particles", request.particles, low=2)
+        if count < request.count:
+            raise ValueError(
+                f"particles must be at least n_samples={request.count}, which are drawn from them, got {count}"
+            )
+        return count
 
     def _weighted_sample(self, found: SteeredRows, reward: MoleculeReward) -> MoleculeSample:
         smiles = self.model._smiles(found.tokens)

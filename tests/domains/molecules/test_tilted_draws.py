@@ -36,7 +36,7 @@ def test_weighted_particles_follow_the_tilted_law(fitted: Fitted, options: dict[
     found = [run.average(oxygens(run.smiles)) for run in runs]
     normalisers = [run.log_normaliser for run in runs]
     assert np.mean(found) == pytest.approx(expected, abs=0.12)
-    assert expected - np.mean(oxygens(plain)) > 0.3  # the tolerance can tell the tilted law from the other
+    assert expected - np.mean(oxygens(plain)) > 0.24  # twice the tolerance, so that the laws are told apart
     assert np.mean(normalisers) == pytest.approx(math.log(share_valid * tilt.mean()), abs=0.12)
 
 
@@ -64,7 +64,7 @@ def test_guided_particles_follow_the_same_law(fitted: Fitted, monkeypatch: pytes
     ]
     assert np.mean([run.average(oxygens(run.smiles)) for run in runs]) == pytest.approx(expected, abs=0.12)
     unweighted = np.mean([oxygens(run.smiles).mean() for run in runs])
-    assert unweighted > oxygens(plain).mean() + 0.2
+    assert unweighted > oxygens(plain).mean() + 0.05  # the standard error is .015
 
 
 def counted(molecules: list[Any]) -> np.ndarray:
