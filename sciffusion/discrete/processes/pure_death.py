@@ -177,5 +177,7 @@ class PureDeath(DiscreteProcess):
         lost = (k - n).clamp_min(0)
         log_factorial = torch.lgamma(k.double() + 1.0)  # looked up, which is several times faster
         ways = log_factorial - log_factorial[n] - log_factorial[lost]
-        log = ways + torch.xlogy(n, keep) + torch.xlogy(lost, 1.0 - keep)
+        # 0 log 0 is 0; the logarithm is one a site, not one a count.
+        gone = torch.where(lost > 0, lost * torch.log(1.0 - keep), 0.0)
+        log = ways + torch.xlogy(n, keep) + gone
         return torch.where(k >= n, log, -torch.inf)
