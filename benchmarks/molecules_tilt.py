@@ -41,7 +41,7 @@ from sciffusion.domains.molecules import MoleculeDiffusion, molecular_properties
 __all__ = ["METHODS", "Tilt", "kolmogorov_smirnov", "main", "tilt_bars", "training_set"]
 
 PROPERTY, LONGEST, STRENGTH = "qed", 32, 1.0
-N_TRAIN, N_STEPS, N_REFERENCE, N_DRAWS, NFE, SEEDS = 6_000, 1_000, 3_000, 256, 16, 3
+N_TRAIN, N_STEPS, N_REFERENCE, N_DRAWS, NFE, SEEDS = 3_000, 500, 2_000, 192, 16, 3
 Floats = NDArray[np.float64]
 
 

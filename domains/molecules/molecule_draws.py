@@ -269,7 +269,7 @@ class _Run:
         count = check_integer("particles", request.particles, low=2)
         if count < request.count:
             raise ValueError(
-                f"particles must be at least n_samples={request.count}, which are drawn from them, got {count}"
+                f"particles must be at least n_samples={request.count}, to draw from; got {count}"
             )
         return count
 
