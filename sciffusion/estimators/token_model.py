@@ -106,6 +106,8 @@ class TokenModel(DiffusionEstimator):
         def tokens(text: str) -> Sequence[Any]:
             return self.tokenize(text) if wildcard is None else split_template(text, wildcard, self.tokenize)
 
+        if fitting and self.alphabet is not None:
+            TokenAlphabet.given(self.alphabet, False)  # refused before anything is split by it
         read = read_sequences(
             self, X, fitting=fitting, tokenize=tokens, padding=self._checked_padding(),
             template=wildcard is not None, name=name,

@@ -105,7 +105,7 @@ class TokenRecipe:
 
 PROCESSES: dict[str, TokenRecipe] = {
     "mask": TokenRecipe("Mask", "denoiser", "MaskELBO", "MaskELBO", smallest=1, use_times=False),
-    "uniform": TokenRecipe("Uniform", "loo", "UniformELBO", "DenoiserCrossEntropy"),
+    "uniform": TokenRecipe("Uniform", "loo", "UniformELBO", "UniformELBO"),
     # A leave-one-out law, for the denoiser's probability of its noise tends to 1 at the data as one minus a
     # multiple of 1 - a, which a network should not have to learn.
     "uniform_absorbing": TokenRecipe(

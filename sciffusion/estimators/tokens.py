@@ -49,8 +49,8 @@ class TokenDiffusion(TokenScoring):  # type: ignore[misc, unused-ignore]
         For "matrix": how fast tokens turn into each other.
     objective : {"auto", "elbo", "cross_entropy", "maximal_coupling"}, default "auto"
         What is trained on. All have the same minimiser and weigh times differently: "elbo" is the bound
-        itself, "cross_entropy" weighs all times alike. "auto" is the bound for "mask" and
-        "uniform_absorbing", and cross-entropy for the others.
+        itself, "cross_entropy" weighs all times alike. "auto" is the bound, and cross-entropy for "matrix",
+        whose bound is slow to compute.
     alphabet : str or sequence of str or int, optional
         The tokens, in the order of their numbers; those that occur in training by default. Strings are split
         into tokens of more than one letter where the alphabet has such, the longest first.
