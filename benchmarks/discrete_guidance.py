@@ -55,25 +55,27 @@ PROCESSES = {"mask": Mask(3), "uniform": Uniform(3)}
 SCALES, COUNT, STEPS, SYSTEMS, QUICK_SYSTEMS = (1.0, 2.0), 8, 16, 4_000, 500
 VALUES = torch.unique(REWARD)
 READING = """\
-- At scale 1 guidance by an exact conditional model or an exact classifier aims at the tilt itself; what is left
-  is the error of the steps, which falls as one over their number. For uniform noise CBG needs several times
-  the steps of CFG, since its tilt of a site is right only for small steps.
-- At scale 2 CFG and CBG keep a distance of .04 (mask) to .07 (uniform) in 128 steps, and more steps do not take
-  it away: the tilt of noisy laws is not the noise of the tilted law. On this chain the bias is small; the mean
-  reward is nearly right and the sequences behind it are not.
-- The first order is no substitute here: too weak for masks (a gradient knows nothing of how unlikely a token
-  is) and too strong for uniform noise. It is that of a sum over sequences, linear in each site; a trained
-  network may be smoother.
-- Best of 8 reaches the mean of a weaker tilt and another law: it has no scale that could be set to the one that
-  is wanted.
-- Steering without a classifier is nearer to the tilt than best of 8 and reweighting at equal cost, but not near:
-  eight particles hold too few good sequences, and one drawn from each system inherits that. With all weights
-  and normalisers the particles are right in the mean, and the distances of those rows are noise.
-- The tilt of 8 costs the same evaluations of the network and is within the noise of drawing of the sampler's own
-  law tilted. It needs a weight that knows noisy tokens, here the exact classifier: this is the best that a
-  learned one could do. Its classifier is asked for up to 13 (mask) or 9 (uniform) sequences a step and item.
-- Weights of a poor proposal are skew: for uniform noise the normaliser of "FK led" comes out 4 to 8 percent low
-  in this run, by 1.3 and 3.2 of its own standard errors, and its all-weights rows are the noisiest.
+- At scale 1 guidance by an exact conditional model or an exact classifier aims at the tilt itself; what is
+  left is the error of the steps, which falls as one over their number. For uniform noise CBG needs several
+  times the steps of CFG, since its tilt of a site is right only for small steps.
+- At scale 2 CFG and CBG keep a distance of .04 (mask) to .07 (uniform) at 128 evaluations, where eight
+  times the steps have not brought an eighth of the error: the tilt of noisy laws is not the noise of the
+  tilted law. On this chain the bias is small; the mean reward is nearly right, the sequences behind it less
+  so.
+- The first order is no substitute here: too weak for masks (a gradient knows nothing of how unlikely a
+  token is) and too strong for uniform noise. It is that of a sum over sequences, linear in each site; a
+  trained network may be smoother.
+- Best of 8 reaches the mean of a weaker tilt and another law: it has no scale that could be set to the one
+  that is wanted.
+- Steering without a classifier is nearer to the tilt than best of 8 and reweighting at equal cost, but not
+  near: eight particles hold too few good sequences, and one drawn from each system inherits that. With all
+  weights and normalisers the particles are right in the mean, and the distances of those rows are noise.
+- The tilt of 8 costs the same evaluations of the network and is within the noise of drawing of the
+  sampler's own law tilted. It needs a weight that knows noisy tokens, here the exact classifier: this is
+  the best that a learned one could do. Its classifier is asked for up to 13 (mask) or 9 (uniform) sequences
+  a step and item.
+- Weights of a poor proposal are skew: for uniform noise the normaliser of "FK led" comes out 4 to 8 percent
+  low in this run, by 1.3 and 3.2 of its own standard errors, and its all-weights rows are the noisiest.
 """
 
 
