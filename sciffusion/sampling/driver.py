@@ -221,7 +221,10 @@ def _start(
     if generator is None:
         raise ValueError("drawing the start from the prior needs a generator, got None")
     x = path.draw_prior(tuple(shape), generator, t, dtype, device)
-    return State(x=x, t=t, generator=generator)
+    # A process may remember more of its noise than the values show.
+    starting_aux = getattr(path, "starting_aux", None)
+    aux = None if starting_aux is None else starting_aux(x, generator)
+    return State(x=x, t=t, aux=aux, generator=generator)
 
 
 def sample(

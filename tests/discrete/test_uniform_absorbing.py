@@ -199,11 +199,10 @@ def test_ancestral_steps_need_the_noise_and_then_work() -> None:
     oracle, count = MarkovChainOracle.bench_a(), 8_000
     process, generator = UniformAbsorbing(3), torch.Generator().manual_seed(0)
     denoiser = oracle.denoiser(process)
+    x = process.draw_prior((8, 4), generator)
     with pytest.raises(ValueError, match="carry aux"):
-        sample(denoiser, Ancestral(), uniform_grid(4), shape=(8, 4), generator=generator)
-    x = process.draw_prior((count, 4), generator)
-    start = State(x, aux=process.starting_aux(x, generator), generator=generator)
-    result = sample(denoiser, Ancestral(), uniform_grid(24), state=start)
+        sample(denoiser, Ancestral(), uniform_grid(4), state=State(x, generator=generator))
+    result = sample(denoiser, Ancestral(), uniform_grid(24), shape=(count, 4), generator=generator)
     pairs = torch.bincount(3 * result.samples[:, 0] + result.samples[:, 1], minlength=9) / count
     expected = (oracle.initial[:, None] * oracle.transition).flatten()
     torch.testing.assert_close(pairs.double(), expected, atol=0.02, rtol=0.0)
