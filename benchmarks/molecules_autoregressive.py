@@ -60,7 +60,7 @@ def draw_strings(network: TokenTransformer, count: int, length: int, generator: 
     ring = _empty_ring(network, count, length)
     modulation = _modulation(network)
     for site in range(length):
-        x = network.embedding(token)[:, None]
+        x = _embedded(network, token, site)
         visible = torch.cat([ring.valid, ring.valid.new_ones(1)])[None]
         position = torch.tensor([site], device=device)
         with torch.autocast(device.type, torch.bfloat16):
@@ -74,6 +74,14 @@ def draw_strings(network: TokenTransformer, count: int, length: int, generator: 
         if not bool(open_rows.any()):
             break
     return rows
+
+
+def _embedded(network: TokenTransformer, token: Tensor, site: int) -> Tensor:
+    """Return the embedding of one token of every string at a site, ``(count, 1, width)``."""
+    row = token.new_zeros(len(token), site + 1)
+    row[:, site] = token
+    out: Tensor = network.embedding(row)[:, site:]
+    return out
 
 
 def _beginning(network: TokenTransformer) -> int:

@@ -13,6 +13,7 @@ folder. Weights that `molecules_train.py` wrote are read likewise.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -150,27 +151,38 @@ def draw_smiles(sources: Sources, setting: Setting, count: int, seed: int) -> tu
 def measure_setting(sources: Sources, setting: Setting, count: int, seed: int = 0) -> dict[str, object]:
     """Draw and measure; one row of the table."""
     smiles, spent, nfe = draw_smiles(sources, setting, count, seed)
-    filters = MoleculeFilter.from_patterns(sources.patterns)
-    drawn = describe_molecules(smiles, filters=filters)
-    found = evaluate(drawn, sources.described, training=sources.training, training_is_canonical=True,
-                     unique_at=())  # fmt: skip
     row: dict[str, object] = dict(zip(KEY, setting.key, strict=True))
     about = sources.model(setting.model)[2]
-    fcd = frechet_distance(chemnet_statistics(smiles), sources.chemnet) if found["valid"] else float("nan")
-    row |= {"mean_nfe": nfe, "draws": count, "fcd": fcd, **found.scores.to_dict()}
+    row |= {"mean_nfe": nfe, "draws": count, **_measured(sources, smiles)}
     row |= {"draws_per_cpu_second": count / spent, "training_cpu_seconds": about["entry"]["cpu_seconds"],
             "training_steps": about["entry"]["step"]}  # fmt: skip
     return row
 
 
+def peer_row(sources: Sources, path: Path) -> dict[str, object]:
+    """Return the row of a peer, from the file that `molecules_peer.py` wrote."""
+    found = json.loads(path.read_text())
+    row = {"model": found["name"], "solver": "-", "spacing": "-", "temperature": 1.0, "nfe": 0}
+    row |= {"mean_nfe": float("nan"), "draws": len(found["smiles"]), **_measured(sources, found["smiles"])}
+    names = ("draws_per_cpu_second", "training_cpu_seconds")
+    return row | {name: found[name] for name in names}
+
+
+def _measured(sources: Sources, smiles: list[str]) -> dict[str, float]:
+    """Return the measures of drawn strings against the test set."""
+    drawn = describe_molecules(smiles, filters=MoleculeFilter.from_patterns(sources.patterns))
+    found = evaluate(
+        drawn, sources.described, training=sources.training, training_is_canonical=True, unique_at=()
+    )
+    fcd = frechet_distance(chemnet_statistics(smiles), sources.chemnet) if len(drawn) > 1 else float("nan")
+    return {"fcd": fcd, **{str(name): float(value) for name, value in found.scores.items()}}
+
+
 def floor_row(sources: Sources, count: int) -> dict[str, object]:
     """Return what as many molecules of the training set get: no model can be expected to do better."""
     smiles = list(fetch_moses("train").sample(count, random_state=1).smiles)
-    drawn = describe_molecules(smiles, filters=MoleculeFilter.from_patterns(sources.patterns))
-    found = evaluate(drawn, sources.described, unique_at=())
-    distance = frechet_distance(chemnet_statistics(smiles), sources.chemnet)
-    return {"model": "training set", "solver": "-", "spacing": "-", "temperature": 1.0, "nfe": 0,
-            "draws": count, "fcd": distance, **found.scores.to_dict()}  # fmt: skip
+    row = {"model": "training set", "solver": "-", "spacing": "-", "temperature": 1.0, "nfe": 0}
+    return row | {"draws": count, **_measured(sources, smiles), "novel": float("nan")}
 
 
 def compare_bars(table: pd.DataFrame, reduced: bool) -> list[Bar]:
@@ -206,6 +218,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--molecules", type=int, default=260_000)
     parser.add_argument("--draws", type=int, default=5000)
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--peer", type=Path, help="file that molecules_peer.py wrote")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/molecules_compare"))
     return parser.parse_args(arguments)
 
@@ -232,6 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if setting.key not in rows:
             rows.add(measure_setting(sources, setting, given.draws))
             print(setting.key, flush=True)
+    if given.peer is not None and given.peer.exists():
+        rows.add(peer_row(sources, given.peer))
     table = rows.frame()
     bars = compare_bars(table, given.quick)
     write_table(given.out / "molecules_compare.csv", table)

@@ -1,6 +1,7 @@
 """The three families of the comparison of molecule models: networks of one size, and draws from them.
 
-All are transformers of the same width and depth with the same blocks:
+All are transformers of the same width and depth, with the same blocks and an embedding of places, which masks
+need: without it, and with rotary positions alone, no site among masks knows that it is the first one.
 
 - ``mask``: predicts masked tokens (`Mask`), never told the time;
 - ``uniform``: predicts tokens under uniform noise (`Uniform`), leave-one-out logits, told the time;
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from sciffusion.discrete import Ancestral, DiscreteProcess, Mask, NetworkTokenDenoiser, Uniform
 from sciffusion.discrete.grids import KeepSpacing, keep_grid
 from sciffusion.discrete.solvers.base import DiscreteSolver
+from sciffusion.estimators.token_network import PlacedTokenTransformer
 from sciffusion.networks.token_transformer import TokenTransformer
 from sciffusion.sampling import State, sample
 
@@ -100,21 +102,26 @@ def process_of(family: str, vocab_size: int) -> DiscreteProcess:
     return Mask(vocab_size) if family == "mask" else Uniform(vocab_size)
 
 
-def build_network(family: str, vocab_size: int, size: ModelSize, seed: int) -> TokenTransformer:
-    """Return an untrained network; torch's global generator is left as it was found."""
+def build_network(
+    family: str, vocab_size: int, length: int, size: ModelSize, seed: int
+) -> PlacedTokenTransformer:
+    """Return an untrained network for rows of ``length`` sites; torch's global generator is as before."""
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {FAMILIES}, got {family!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state_size = vocab_size if family == "uniform" else vocab_size + 1
-        return TokenTransformer(
-            state_size, vocab_size, width=size.width, depth=size.depth, n_heads=size.n_heads,
+        return PlacedTokenTransformer(
+            length, state_size, vocab_size, width=size.width, depth=size.depth, n_heads=size.n_heads,
             use_times=family == "uniform",
         )  # fmt: skip
 
 
-class _TimeOfFirstSite(nn.Module):
-    """Tells a network the time of the first site only: one modulation a string instead of one a site."""
+class _Drawing(nn.Module):
+    """A network as draws use it: no pad inside a string, and one time a string.
+
+    The time of the first site is told alone, which costs one modulation a string instead of one a site.
+    """
 
     def __init__(self, network: TokenTransformer, temperature: float) -> None:
         super().__init__()
@@ -122,17 +129,20 @@ class _TimeOfFirstSite(nn.Module):
 
     def forward(self, tokens: Tensor, times: Tensor, condition: Tensor | None = None) -> Tensor:
         """Evaluate; the first site is never a pad, so its time is that of all sites that are not known."""
-        times = times[:, :1] if self.network.use_times else times[:1, :1]
+        told = times[:, :1] if self.network.use_times else times[:1, :1]
         with torch.autocast(tokens.device.type, torch.bfloat16):
-            logits: Tensor = self.network(tokens, times, condition)
-        return logits.float() / self.temperature
+            logits: Tensor = self.network(tokens, told, condition)
+        logits = logits.float() / self.temperature
+        # Pads are the last clean token, and stand at time 0 where they belong.
+        logits[..., -1].masked_fill_(times > 0.0, -torch.inf)
+        return logits
 
 
 def denoiser_of(family: str, network: TokenTransformer, temperature: float = 1.0) -> NetworkTokenDenoiser:
     """Return the denoiser of a diffusion family, its logits divided by a temperature."""
     process = process_of(family, network.sizes["vocab_size"])
-    told = _TimeOfFirstSite(network, temperature)
-    return NetworkTokenDenoiser(told, process, "loo" if family == "uniform" else "denoiser")
+    drawing = _Drawing(network, temperature)
+    return NetworkTokenDenoiser(drawing, process, "loo" if family == "uniform" else "denoiser")
 
 
 def draw_rows(

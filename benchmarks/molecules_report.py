@@ -9,7 +9,7 @@ from survival_pictures import new_figure, save_figure
 
 __all__ = ["attempts_table", "main_table", "picture", "property_table", "reading"]
 
-PEER, FLOOR = "autoregressive", "training set"
+PEER, FLOOR, OTHER = "autoregressive", "training set", "torch-molecule MolGPT"
 SHOWN = {
     "valid": "valid",
     "unique": "unique",
@@ -32,7 +32,7 @@ def _families(table: pd.DataFrame) -> pd.Series:
 def _plain(table: pd.DataFrame) -> pd.Series:
     """Say which rows stand in the main table: ancestral steps as they come, the peer, the floor."""
     ancestral = (table["solver"] == "ancestral") & (table["spacing"] == "linear")
-    return (ancestral & (table["temperature"] == 1.0)) | _families(table).isin((PEER, FLOOR))
+    return (ancestral & (table["temperature"] == 1.0)) | _families(table).isin((PEER, FLOOR, OTHER))
 
 
 def _label(row: pd.Series) -> str:
@@ -51,7 +51,10 @@ def _listed(rows: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
         _label(row) + (f", temperature {row['temperature']:g}" if row["temperature"] != 1.0 else "")
         for _, row in rows.iterrows()
     ]
-    nfe = [f"{row.get('mean_nfe'):.0f}" if row["model"] != FLOOR else "-" for _, row in rows.iterrows()]
+    nfe = [
+        f"{row.get('mean_nfe'):.0f}" if row.get("mean_nfe") == row.get("mean_nfe") else "-"
+        for _, row in rows.iterrows()
+    ]
     found.insert(0, "nfe", nfe)
     return found.set_axis(pd.Index(labels, name="model"), axis=0)
 

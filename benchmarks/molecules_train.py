@@ -54,9 +54,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """How long and how a network is trained."""
+    """How long and how a network is trained; a number of steps goes before the seconds."""
 
-    cpu_seconds: float = 600.0
+    cpu_seconds: float = 500.0
+    steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -90,7 +91,7 @@ class LengthBatches:
         full = unknown or self.drawn % self.budget.full_every == 0
         if not full:
             extra = int(torch.randint(3, (), generator=self.generator))
-            x0 = x0[:, : int(lengths.max()) + 1 + extra]
+            x0 = x0[:, : int(lengths.max()) + 1 + extra]  # at most all sites
         sites = torch.arange(x0.shape[1])
         known = sites >= lengths[:, None]
         if unknown:
@@ -181,9 +182,13 @@ def train_within(
     )
     average, history, recent = _Average(network, budget.average_decay), [], []
     begun, saved, step = time.process_time(), 0.0, 0
-    while (spent := time.process_time() - begun) < budget.cpu_seconds:
+    while True:
+        spent = time.process_time() - begun
+        progress = spent / budget.cpu_seconds if budget.steps is None else step / budget.steps
+        if progress >= 1.0:
+            break
         rise = min(1.0, (step + 1) / budget.warmup_steps)
-        fall = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * spent / budget.cpu_seconds))
+        fall = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * progress))
         for group in optimizer.param_groups:
             group["lr"] = budget.learning_rate * rise * fall
         x0, known = batches.draw()
@@ -224,7 +229,9 @@ def load_training(path: Path) -> tuple[TokenTransformer, Vocabulary, dict[str, A
         about = json.loads(file.metadata()["about"])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     vocabulary = Vocabulary(tuple(about["tokens"]), about["length"])
-    network = build_network(about["family"], vocabulary.size, ModelSize(**about["size"]), 0)
+    network = build_network(
+        about["family"], vocabulary.size, vocabulary.length, ModelSize(**about["size"]), 0
+    )
     network.load_state_dict(weights)
     return network.eval(), vocabulary, about
 
@@ -281,7 +288,7 @@ def train_file(
     """
     vocabulary = Vocabulary.of(strings)
     rows = vocabulary.encode(strings)
-    network, before = build_network(family, vocabulary.size, size, budget.seed), 0.0
+    network, before = build_network(family, vocabulary.size, vocabulary.length, size, budget.seed), 0.0
     if start is not None:
         network, _, about_start = load_training(start)
         before = about_start["cpu_seconds_before"] + about_start["entry"]["cpu_seconds"]
