@@ -76,6 +76,9 @@ class TokenReward:
         Rows that are drawn on the way, an item.
     scaffold : str, optional
         Molecules that do not contain it are refused.
+    from_keep : float, default 0.5
+        Rewards on the way are asked for once tokens are clean with at least this probability, and count 0
+        before: guesses made of almost nothing would only make particles be lost by chance.
 
     Attributes
     ----------
@@ -89,20 +92,26 @@ class TokenReward:
         to_smiles: Callable[[NDArray[np.int64]], list[str]],
         draws: int,
         scaffold: str | None = None,
+        from_keep: float = 0.5,
     ) -> None:
         self.reward, self.to_smiles, self.scaffold = reward, to_smiles, scaffold
+        self.from_keep = from_keep
         self.error: ValueError | None = None
         self._estimate = TokenDraws(draws)
-        self._on_the_way = False
+        self._on_the_way = self._early = False
 
     def clean(self, prediction: Any, state: Any, path: Any) -> Tensor:
         """Return clean tokens drawn from a prediction (see `TokenDraws`); the next rewards are theirs."""
         self._on_the_way = True
+        open_times = state.t if state.known is None else state.t[~state.known]
+        self._early = bool(path.schedule.keep(open_times).mean() < self.from_keep)
         return self._estimate(prediction, state, path)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the rewards of rows of tokens, float64."""
         softened, self._on_the_way = self._on_the_way, False
+        if softened and self._early:
+            return torch.zeros(len(x), dtype=torch.float64)
         smiles = self.to_smiles(x.cpu().numpy())
         try:
             rewards = self.reward(smiles)
