@@ -9,6 +9,7 @@ from .adaptive_times import AdaptiveTimes
 from .checkpoints import CheckpointError
 from .combination import CheckpointCombination, combine_checkpoints
 from .ema import ExponentialProfile, PowerProfile, WeightAverage
+from .fixed_point import FixedPointDistillation
 from .loop import fit_network
 from .loss_profile import LossProfile, loss_profile
 from .options import TrainingHistory, TrainingOptions
@@ -22,6 +23,7 @@ __all__ = [
     "CheckpointCombination",
     "CheckpointError",
     "ExponentialProfile",
+    "FixedPointDistillation",
     "LogNormalNoise",
     "LogitNormal",
     "LossProfile",
