@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sciffusion.discrete.schedules import wide
 
-__all__ = ["draw_categorical"]
+__all__ = ["categories_at", "draw_categorical"]
 
 
 def draw_categorical(log_probabilities: Tensor, generator: torch.Generator) -> Tensor:
@@ -34,15 +34,33 @@ def draw_categorical(log_probabilities: Tensor, generator: torch.Generator) -> T
     ValueError
         If a law holds NaN or rules out every category.
     """
+    drawn = torch.rand(
+        log_probabilities.shape[:-1], generator=generator, dtype=torch.float64, device=generator.device
+    )
+    return categories_at(log_probabilities, drawn)
+
+
+def categories_at(log_probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Return the categories at given places of the cumulative laws.
+
+    Parameters
+    ----------
+    log_probabilities : Tensor of shape ``(..., categories)``
+        See `draw_categorical`, which gives uniform random places.
+    uniforms : Tensor of shape ``(...)``
+        Places in [0, 1), float64.
+
+    Raises
+    ------
+    ValueError
+        If a law holds NaN or rules out every category.
+    """
     logits = wide(log_probabilities)
     top = logits.amax(-1, keepdim=True)
     if not bool(top.isfinite().all()):
         raise ValueError("expected laws with at least one possible category and no NaN or +inf")
     cumulative = torch.cumsum(torch.exp(logits - top), -1)
-    drawn = torch.rand(
-        logits.shape[:-1], generator=generator, dtype=torch.float64, device=generator.device
-    ).to(logits.device)
     # The number of categories whose cumulative weight does not exceed the point: one with weight, always,
     # since the point lies below the total.
-    point = drawn * cumulative[..., -1]
+    point = uniforms.to(logits.device) * cumulative[..., -1]
     return (cumulative <= point[..., None]).sum(-1).clamp_max(logits.shape[-1] - 1)

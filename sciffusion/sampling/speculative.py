@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from sciffusion.discrete.categorical import categories_at
 from sciffusion.discrete.solvers.base import SiteSolver, with_still_sites
 from sciffusion.sampling.grids import checked_grid
 from sciffusion.sampling.smc import take_items
@@ -68,14 +69,6 @@ class SpeculativeResult(NamedTuple):
     accepted: Tensor
 
 
-def _drawn(log_probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw as `draw_categorical` does, from given uniform numbers."""
-    top = log_probabilities.amax(-1, keepdim=True)
-    cumulative = torch.cumsum(torch.exp(log_probabilities - top), -1)
-    point = uniforms * cumulative[..., -1]
-    return (cumulative <= point[..., None]).sum(-1).clamp_max(log_probabilities.shape[-1] - 1)
-
-
 class _Run:
     """The fixed parts of a speculative run: step k as a function of state and prediction."""
 
@@ -103,7 +96,7 @@ class _Run:
         law = with_still_sites(law, state, after)
         copies = len(x) // len(self.uniforms)
         items = torch.arange(len(x), device=x.device) // copies
-        drawn = _drawn(law, self.uniforms[items, steps.clamp_max(self.n_steps - 1)]).to(x)
+        drawn = categories_at(law, self.uniforms[items, steps.clamp_max(self.n_steps - 1)]).to(x)
         unfinished = (steps < self.n_steps).reshape((-1,) + (1,) * (x.ndim - 1))
         return torch.where(unfinished, drawn, x)
 

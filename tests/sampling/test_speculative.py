@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from sciffusion.continuous import Euler
-from sciffusion.discrete import Ancestral, Mask, NetworkTokenDenoiser, Uniform
+from sciffusion.discrete import Ancestral, DiscretePrediction, Mask, NetworkTokenDenoiser, Uniform
 from sciffusion.exact import MarkovChainOracle
 from sciffusion.networks import BlockTokenTransformer, TokenTransformer
 from sciffusion.sampling import (
@@ -147,6 +147,19 @@ def test_blocks_with_drafts_are_those_without(solver: Any) -> None:
     )
     assert torch.equal(drafted.samples, step_by_step.samples)
     assert drafted.nfe < step_by_step.nfe == 5 * (6 + 1)
+
+
+def test_a_law_that_rules_everything_out_is_refused_as_in_a_plain_run() -> None:
+    class Nothing:
+        path = Mask(VOCAB)
+
+        def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> DiscretePrediction:
+            return DiscretePrediction(torch.full((*state.x.shape, VOCAB), -torch.inf), "denoiser")
+
+    for run in (lambda: speculative_sample(Nothing(), Ancestral(), uniform_grid(3), state=masks()),
+                lambda: plain(Nothing(), Ancestral(), uniform_grid(3), 0, masks())):  # fmt: skip
+        with pytest.raises(ValueError, match="at least one possible category"):
+            run()
 
 
 def test_what_cannot_be_drafted_is_refused() -> None:
