@@ -126,7 +126,7 @@ class FixedPointDistillation:
     Raises
     ------
     ValueError
-        For settings outside their range.
+        For settings outside their range, and when called for a single draft, which has no other to go by.
     """
 
     def __init__(
@@ -154,6 +154,8 @@ class FixedPointDistillation:
 
     def __call__(self, student: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
         """Return the mean loss of a batch of noise."""
+        if len(batch[0]) < 2:
+            raise ValueError(f"drafts are compared: expected at least 2 in a batch, got {len(batch[0])}")
         probabilities = torch.softmax(student(batch[0]), -1)
         drafts = draw_categorical(torch.log(probabilities.detach()), generator).to(probabilities.device)
         with torch.no_grad():
@@ -245,6 +247,8 @@ def refinement_kernel(
     Tensor of shape ``(vocab_size ** length, vocab_size ** length)``
         Rows are laws, of sequences in lexicographic order.
     """
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
     process = teacher.path
     noisy = torch.cartesian_prod(*[torch.arange(process.state_size)] * length).reshape(-1, length)
     clean = (noisy < process.vocab_size).all(-1)

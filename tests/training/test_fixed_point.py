@@ -180,3 +180,11 @@ def test_the_exchange_gradient_is_that_of_the_mean_log_ratio() -> None:
 def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FixedPointDistillation(ORACLE.denoiser(Mask(3)), **settings)  # type: ignore[arg-type]
+
+
+def test_single_drafts_and_shares_outside_their_range_are_refused() -> None:
+    teacher = ORACLE.denoiser(Mask(3))
+    with pytest.raises(ValueError, match="at least 2 in a batch, got 1"):
+        FixedPointDistillation(teacher)(Student(), (EVERY[:1],), generator())
+    with pytest.raises(ValueError, match=r"fraction must lie in \(0, 1\], got 1.5"):
+        refinement_kernel(teacher, 4, 1.5)
