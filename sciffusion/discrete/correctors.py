@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sciffusion.discrete.categorical import draw_categorical
 from sciffusion.discrete.denoiser import DiscreteDenoiser
+from sciffusion.discrete.process import Corrupted as NoisyAt
 from sciffusion.discrete.process import site_times
 from sciffusion.discrete.site_choice import random_sites, site_sets
 from sciffusion.discrete.solvers.base import DiscreteSolver, TokenState, needed_generator
@@ -90,6 +91,18 @@ def _only_at(chosen: Tensor, law: Tensor, x: Tensor) -> Tensor:
     """Return a log law with certainty of the present token at the sites that were not chosen."""
     own = torch.nn.functional.one_hot(x.long(), law.shape[-1]).to(law.device).bool()
     return torch.where(chosen[..., None].to(law.device), law, torch.where(own, 0.0, -torch.inf).to(law))
+
+
+def _require_whole_laws(prediction: Any, process: Any, state: TokenState) -> None:
+    """Refuse a denoiser where noisy tokens rule clean ones out, which a conditional needs to know of."""
+    if getattr(prediction, "kind", "loo") == "loo":
+        return
+    half = NoisyAt(state.x, process.schedule.time_of_keep(0.5), state.aux)
+    if bool((process.emission_log_likelihood(half) == -torch.inf).any()):
+        raise ValueError(
+            f"the noisy tokens of {process.name} rule clean ones out, and a denoiser does not tell how "
+            'likely other sites alone make those: Gibbs needs predictions of kind "loo", got kind "denoiser"'
+        )
 
 
 class Gibbs(Corrector):
@@ -160,12 +173,15 @@ class Gibbs(Corrector):
         Raises
         ------
         ValueError
-            For sites of lowest margin on a process with a mask token, where margins cannot be known.
+            For sites of lowest margin on a process with a mask token, where margins cannot be known, and for
+            denoisers of counts (kind "denoiser"), which do not know of smaller counts than are left.
         """
         process: Any = denoiser.path
         require_plain_noise(process, "Gibbs")
         if process.mask_token is None:
-            law = denoiser(state).noisy_conditional(process, state)
+            prediction = denoiser(state)
+            _require_whole_laws(prediction, process, state)
+            law = prediction.noisy_conditional(process, state)
             if self.biased:
                 chosen = self._least_certain(law, state.x, chosen)
             return _only_at(chosen, law, state.x)

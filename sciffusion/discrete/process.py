@@ -76,6 +76,11 @@ class DiscreteProcess(ABC):
     schedule: KeepSchedule
     mask_token: int | None = None
 
+    @property
+    def name(self) -> str:
+        """What messages call the process, also where a run has wrapped it."""
+        return type(self).__name__
+
     @abstractmethod
     def draw_prior(
         self,

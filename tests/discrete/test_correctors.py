@@ -13,6 +13,7 @@ from sciffusion.discrete import (
     DiscreteProcess,
     Gibbs,
     Mask,
+    PureDeath,
     Uniform,
     UniformAbsorbing,
     keep_grid,
@@ -62,6 +63,21 @@ def test_neighbours_drawn_together_change_the_law_and_distant_sites_hardly(proce
     close, apart = Gibbs(2, spacing=1), Gibbs(2, spacing=3)
     assert distance(moved_law(process, close, 0.2), law) > 0.01
     assert distance(moved_law(process, apart, 0.2), law) < 0.1 * distance(moved_law(process, close, 0.2), law)
+
+
+def test_counts_need_leave_one_out_laws() -> None:
+    """What is left of a count rules smaller ones out, and a denoiser says nothing of them."""
+    process = PureDeath(2)
+    assert distance(moved_law(process, Gibbs(), 0.5), noisy_law(process, 0.5)) < 1e-12
+    state = State(torch.tensor([[0, 1, 2, 0]]), t=torch.tensor(0.5, dtype=torch.float64))
+    with pytest.raises(ValueError, match='of PureDeath rule clean ones out.* kind "loo"'):
+        Gibbs().log_probabilities(state, state.x > 0, ORACLE.denoiser(process, "denoiser"))
+    every = State(every_sequence(3, 4), t=state.t)
+    chosen = torch.ones_like(every.x, dtype=torch.bool)
+    laws = [
+        Gibbs().log_probabilities(every, chosen, ORACLE.denoiser(UNIFORM, k)) for k in ("loo", "denoiser")
+    ]
+    torch.testing.assert_close(laws[0], laws[1])
 
 
 def test_biased_moves_change_the_law_and_say_so() -> None:

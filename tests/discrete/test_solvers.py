@@ -10,9 +10,11 @@ import torch
 
 from sciffusion.discrete import (
     Ancestral,
+    Births,
     Corrected,
     Corrupted,
     CTMCCorrector,
+    DiscretePrediction,
     DiscreteProcess,
     DiscreteSolver,
     DrawSolver,
@@ -20,9 +22,12 @@ from sciffusion.discrete import (
     FirstHitting,
     Gibbs,
     Mask,
+    Matrix,
     MaximalCoupling,
     PredictionTrapezoid,
+    PureDeath,
     Remasking,
+    RenewedNoise,
     TauLeaping,
     ThetaTrapezoid,
     Uniform,
@@ -30,6 +35,7 @@ from sciffusion.discrete import (
     keep_grid,
     loop_grid,
 )
+from sciffusion.discrete.kernels import ordinal_rates
 from sciffusion.discrete.schedules import CosineSchedule, KeepSchedule
 from sciffusion.discrete.solvers.rates import forward_rates, reverse_rates
 from sciffusion.exact import MarkovChainOracle
@@ -181,6 +187,40 @@ def test_coupling_refuses_noise_that_depends_on_the_token() -> None:
     prediction = ORACLE.predict(PROCESSES["uniform"], state, "loo")
     with pytest.raises(TypeError, match="does not depend on the token"):
         MaximalCoupling().log_probabilities(prediction, Neighbours(3), state, torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("process", [PureDeath(2), Matrix(ordinal_rates(3))])
+def test_a_run_refuses_such_noise_by_the_name_of_its_process(process: DiscreteProcess) -> None:
+    """Counts of 0 and 1 alone die like tokens that are replaced by 0: all tokens must be looked at."""
+    with pytest.raises(TypeError, match=f"token it replaces.* got {type(process).__name__}"):
+        sample(ORACLE.denoiser(process), MaximalCoupling(), keep_grid(2), state=start(process, 2))
+
+
+class Unsure:
+    """A denoiser that rules token 0 out everywhere, also where it is known."""
+
+    def __init__(self, path: DiscreteProcess, kind: Any) -> None:
+        self.path, self.kind = path, kind
+
+    def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> DiscretePrediction:
+        logits = torch.zeros(*state.x.shape, 3)
+        logits[..., 0] = -torch.inf
+        return DiscretePrediction(logits, self.kind)
+
+
+@pytest.mark.parametrize("kind", ["loo", "denoiser"])
+@pytest.mark.parametrize(("solver", "process"), [
+    (Ancestral(), Mask(3)), (Ancestral(), Uniform(3)), (PredictionTrapezoid(), Mask(3)),
+    (PredictionTrapezoid(), Uniform(3)), (Remasking(), Mask(3)), (FirstHitting(), Mask(3)),
+    (RenewedNoise(), UniformAbsorbing(3)), (Births(), PureDeath(2)),
+])  # fmt: skip
+def test_what_a_denoiser_says_of_known_sites_does_not_matter(
+    solver: DiscreteSolver, process: DiscreteProcess, kind: Any
+) -> None:
+    known = torch.tensor([True, False, False, True]).expand(3, 4)
+    result = sample(Unsure(process, kind), solver, keep_grid(4), state=start(process, 3, known))
+    assert bool((result.samples[:, [0, 3]] == 0).all())
+    assert bool((result.samples[:, 1:3] > 0).all()) and int(result.samples.max()) < 3
 
 
 @pytest.mark.parametrize(

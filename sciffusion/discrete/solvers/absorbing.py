@@ -24,7 +24,7 @@ from sciffusion.discrete.categorical import draw_categorical
 from sciffusion.discrete.denoiser import DiscreteDenoiser
 from sciffusion.discrete.prediction import DiscretePrediction
 from sciffusion.discrete.process import site_times
-from sciffusion.discrete.solvers.base import DiscreteSolver, S, needed_generator
+from sciffusion.discrete.solvers.base import DiscreteSolver, S, needed_generator, with_still_sites
 
 __all__ = ["RenewedNoise"]
 
@@ -44,10 +44,10 @@ class RenewedNoise(DiscreteSolver):
             raise TypeError("RenewedNoise needs a process with remembered noise, UniformAbsorbing")
         generator = needed_generator(state)
         law = denoiser(state).to("denoiser", process, state).log_probabilities
-        x0 = draw_categorical(law, generator)
+        x0 = draw_categorical(with_still_sites(law, state, t_next), generator)
         certain = torch.log(torch.nn.functional.one_hot(x0, process.vocab_size).to(law))
         bridge = DiscretePrediction(certain, "loo").reverse_log_probabilities(process.marginal, state, t_next)
-        x = draw_categorical(bridge, generator)
+        x = draw_categorical(with_still_sites(bridge, state, t_next), generator)
         noise = draw_categorical(process.noise_log_probabilities(x0, x, t_next), generator)
         moves = (site_times(t_next, state.x) < site_times(state.t, state.x)).to(state.x.device)
         noise = torch.where(moves, noise.to(state.x), process.noise_of(state))

@@ -24,14 +24,16 @@ __all__ = ["MaximalCoupling"]
 
 def _require_replacement(process: Any) -> None:
     """Refuse a process whose noise depends on the token that it replaces."""
-    laws = process.push(
-        torch.eye(process.vocab_size, dtype=torch.float64)[:2], process.schedule.time_of_keep(0.5)
-    )
-    noise = laws - 0.5 * torch.eye(process.state_size, dtype=torch.float64)[: laws.shape[0]]
-    if not bool(torch.allclose(noise, noise[:1].expand_as(noise), atol=1e-9)):
+    # Of two laws, one of them with an uneven share of every token: where noise knows the token, they differ.
+    ramp = torch.arange(1, process.vocab_size + 1, dtype=torch.float64)
+    certain = (ramp == 1.0).to(ramp)
+    laws = torch.stack([certain, ramp**2 / (ramp**2).sum()])
+    kept = torch.nn.functional.pad(laws, (0, process.state_size - process.vocab_size))
+    noise = process.push(laws, process.schedule.time_of_keep(0.5)) - 0.5 * kept
+    if not bool(torch.allclose(noise[0], noise[1], rtol=0.0, atol=1e-9)):
         raise TypeError(
             "MaximalCoupling needs noise that does not depend on the token it replaces, as of Mask or "
-            f"Uniform; got {type(process).__name__}"
+            f"Uniform; got {process.name}"
         )
 
 

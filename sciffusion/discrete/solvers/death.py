@@ -23,7 +23,7 @@ from sciffusion.discrete.categorical import draw_categorical
 from sciffusion.discrete.denoiser import DiscreteDenoiser
 from sciffusion.discrete.processes.pure_death import MissingMean, draw_binomial, missing_mean
 from sciffusion.discrete.schedules import wide
-from sciffusion.discrete.solvers.base import DiscreteSolver, S, needed_generator
+from sciffusion.discrete.solvers.base import DiscreteSolver, S, needed_generator, with_still_sites
 
 __all__ = ["BirthStep", "Births"]
 
@@ -56,7 +56,8 @@ class Births(DiscreteSolver):
         share = process.birth_probability(state.t, t_next, state.x)
         room = process.largest - state.x
         if self.by == "posterior":
-            born = draw_binomial(self._drawn_missing(prediction, process, state, generator), share, generator)
+            missing = self._drawn_missing(prediction, process, state, t_next)
+            born = draw_binomial(missing, share, generator)
         else:
             mean = wide(missing_mean(prediction, process, state))
             if self.by == "binomial":
@@ -66,12 +67,13 @@ class Births(DiscreteSolver):
         x = state.x + torch.minimum(born.to(state.x), room)
         return state.moved(x, t_next, ())
 
-    def _drawn_missing(self, prediction: Any, process: Any, state: S, generator: torch.Generator) -> Tensor:
+    def _drawn_missing(self, prediction: Any, process: Any, state: S, t_next: Tensor) -> Tensor:
         """Draw how many individuals are missing from each count."""
         if isinstance(prediction, MissingMean):
             raise TypeError('a predicted mean has no law to draw from: use step="binomial" or "poisson"')
         logits = prediction.to("denoiser", process, state).logits
         counts = torch.arange(logits.shape[-1], device=logits.device)
         possible = counts >= state.x.to(logits.device)[..., None]
-        clean = draw_categorical(torch.where(possible, logits, -torch.inf), generator)
+        law = with_still_sites(torch.where(possible, logits, -torch.inf), state, t_next)
+        clean = draw_categorical(law, needed_generator(state))
         return (clean.to(state.x) - state.x).clamp_min(0)

@@ -57,6 +57,8 @@ class FirstHitting(DiscreteSolver):
         final = bool((t_next == 0.0).all())
         chosen = masked if final else random_sites(masked, 1, 1, generator)
         clean = denoiser(state).to("denoiser", process, state).log_probabilities
+        # What is said of other sites does not matter, even if it rules out every token.
+        clean = torch.where(chosen[..., None].to(clean.device), clean, 0.0)
         x = torch.where(chosen, draw_categorical(clean, generator).to(state.x), state.x)
         t = torch.zeros_like(t_next) if final else self._next_times(process, state, masked, generator)
         return state.moved(x, t, ())

@@ -52,7 +52,7 @@ def require_plain_noise(process: Any, what: str) -> None:
     if hasattr(process, "noise_of"):
         raise TypeError(
             f"{what} does not know noise that is remembered beside the tokens, as of "
-            f"{type(process).__name__}; use Ancestral or RenewedNoise"
+            f"{process.name}; use Ancestral or RenewedNoise"
         )
 
 

@@ -6,13 +6,15 @@ With a remasking probability :math:`\sigma \le \sigma_{\max} = \min(1, (1 - a_s)
 - reveals a masked one, by the denoiser, with probability
   :math:`\frac{a_s - (1 - \sigma) a_t}{1 - a_t}`,
 
-so that the share of masked tokens at s is that of the process for any :math:`\sigma`; 0 gives `Ancestral`.
+so that the share of masked tokens at s is that of the process for any :math:`\sigma` that masked and
+revealed tokens have in common; 0 gives `Ancestral`.
 The probability is chosen by a schedule:
 
 - ``"cap"``: :math:`\min(\eta, \sigma_{\max})`;
 - ``"rescale"``: :math:`\eta\,\sigma_{\max}`;
 - ``"confidence"``: :math:`\sigma_{\max}` times the softmax, over the revealed tokens of an item, of minus the
-  probability with which each was drawn: unlikely tokens go first;
+  probability with which each was drawn: unlikely tokens go first. Masked tokens are revealed as without
+  remasking, so that some more are masked than in the process until the last step reveals them;
 - ``"loop"``: :math:`\eta` in steps that stand still, 0 elsewhere, on a grid that waits at one time
   (`sciffusion.discrete.loop_grid`).
 
