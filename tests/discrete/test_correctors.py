@@ -70,7 +70,7 @@ def test_counts_need_leave_one_out_laws() -> None:
     process = PureDeath(2)
     assert distance(moved_law(process, Gibbs(), 0.5), noisy_law(process, 0.5)) < 1e-12
     state = State(torch.tensor([[0, 1, 2, 0]]), t=torch.tensor(0.5, dtype=torch.float64))
-    with pytest.raises(ValueError, match='of PureDeath rule clean ones out.* kind "loo"'):
+    with pytest.raises(ValueError, match=r'of PureDeath rule clean ones out.* kind "loo"'):
         Gibbs().log_probabilities(state, state.x > 0, ORACLE.denoiser(process, "denoiser"))
     every = State(every_sequence(3, 4), t=state.t)
     chosen = torch.ones_like(every.x, dtype=torch.bool)
