@@ -28,7 +28,8 @@ law = np.exp(log_law)
 # -------------------
 #
 # The score is a lower bound of the mean log likelihood, in nats a sequence. No model can be above minus the
-# entropy of the chain on average; how far it is below says what is left to learn.
+# entropy of the chain on average; how far it is below says what is left to learn. Single sequences may lie
+# above the line, where the model holds them for likelier than they are, at the cost of others.
 
 model = TokenDiffusion(
     width=32, depth=1, n_heads=2, max_steps=400, warmup_steps=30, learning_rate=0.01, ema_decay=0.98,
