@@ -155,7 +155,7 @@ def draw_rows(
     solver: DiscreteSolver | None = None,
     spacing: KeepSpacing = "linear",
     temperature: float = 1.0,
-    batch: int = 256,
+    batch: int = 64,
 ) -> Tensor:
     """Draw rows of given lengths from a diffusion model; the pads after them are known.
 

@@ -43,9 +43,10 @@ def vocabulary() -> Vocabulary:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of three small models that know three strings by heart."""
     folder = tmp_path_factory.mktemp("weights")
-    budget = TrainingBudget(steps=220, batch_size=12, learning_rate=1e-2, warmup_steps=5,
-                            average_decay=0.9)  # fmt: skip
-    for family in ("mask", "uniform", "autoregressive"):
+    for family, steps in (("mask", 220), ("uniform", 500), ("autoregressive", 120)):
+        budget = TrainingBudget(
+            steps=steps, batch_size=12, learning_rate=1e-2, warmup_steps=5, average_decay=0.9
+        )
         train_file(family, "smiles", STRINGS * 8, folder / f"{family}.safetensors", budget, SMALL)
     return folder
 
