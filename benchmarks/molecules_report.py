@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from survival_pictures import new_figure, save_figure
 
-__all__ = ["attempts_table", "main_table", "picture", "property_table", "reading"]
+__all__ = ["OTHER", "attempts_table", "main_table", "picture", "property_table", "reading"]
 
 PEER, FLOOR, OTHER = "autoregressive", "training set", "torch-molecule MolGPT"
 SHOWN = {
