@@ -83,8 +83,8 @@ print("\n".join(drawn[:4]))
 # ----------------------
 #
 # Draws of promoters are nearly as close to sequences that were not seen as other real ones are. The model of
-# peptides has had a few seconds of training on a thousand sequences: it has learnt lengths and composition,
-# and is not yet closer than shuffled letters are, whose composition is exact.
+# peptides has had a few seconds of training on a thousand sequences: it has roughly learnt their lengths, and
+# is not yet closer than shuffled letters are, whose composition is exact.
 
 rows = {
     "promoters, 4 letters": (free, region[test], region[train][:500], 4),

@@ -164,7 +164,8 @@ def _panels(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the panel of noise of every row, which its tokens decide."""
     factors = np.random.default_rng(0).integers(1, 2**31, tokens.shape[1]) * 2 + 1
     mixed = ((tokens + 1) * factors).sum(axis=1)
-    return (mixed >> 16) % _N_PANELS
+    panels: NDArray[np.int64] = (mixed >> 16) % _N_PANELS
+    return panels
 
 
 def _losses(
