@@ -29,7 +29,7 @@ from sciffusion.domains.molecules import molecular_properties, molecule_grid, pl
 smiles = load_nci().frame["smiles"]
 smiles = smiles[(smiles.str.len() <= 15) & ~smiles.str.contains(".", regex=False)]
 model = MoleculeDiffusion(
-    width=32, depth=1, n_heads=2, max_steps=200, batch_size=64, learning_rate=5e-3, ema_decay=0.98,
+    width=32, depth=1, n_heads=2, max_steps=150, batch_size=64, learning_rate=5e-3, ema_decay=0.98,
     validation_fraction=0.0, nfe=12, random_state=0, device="cpu",
 )  # fmt: skip
 model.fit(smiles, errors="drop")
@@ -44,7 +44,7 @@ print("bound:", round(model.score(smiles[:50]), 1), "nats a molecule")
 # guesses of the finished molecule on the way and of the finished molecule at the end; the weights that are
 # left make up for everything else. Rewards cost no network evaluations.
 
-plain = model.sample(800, solver="ancestral", only_valid=True, random_state=0)
+plain = model.sample(500, solver="ancestral", only_valid=True, random_state=0)
 tilted = model.sample(300, reward="logp", scale=0.5, return_weights=True, random_state=0)
 print(tilted.summary())
 

