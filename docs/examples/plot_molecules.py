@@ -50,12 +50,12 @@ print(tilted.summary())
 
 # %%
 # What it should be is known: the unguided draws with weights :math:`e^{\lambda\,\mathrm{logP}}` (line). The
-# particles' own histogram, weighted, falls on it, also for a property that the reward does not name.
+# particles' own histogram, weighted, falls on it, also for properties that the reward does not name.
 
 logp = molecular_properties(plain, ["logp"])["logp"].to_numpy()
 expected = np.exp(0.5 * logp)
 plot_properties(
-    plain, tilted.smiles, names=["logp", "tpsa"], weights=tilted.weights, expected_weights=expected,
+    plain, tilted.smiles, names=["logp", "tpsa", "weight"], weights=tilted.weights, expected_weights=expected,
     labels=("model", "tilted"),
 )  # fmt: skip
 after = molecular_properties(tilted.smiles, ["logp"], invalid=0.0)["logp"]
