@@ -43,6 +43,9 @@ class Corrupted(NamedTuple):
 def site_times(t: Tensor | float, x: Tensor) -> Tensor:
     """Return times in float64 with axes appended until they broadcast against the sites of ``x``.
 
+    On the device of ``x``, whose laws they meet, wherever the times of a grid lie; on the CPU where that
+    device does not know float64.
+
     Parameters
     ----------
     t : Tensor or float
@@ -53,7 +56,8 @@ def site_times(t: Tensor | float, x: Tensor) -> Tensor:
     t = wide(t)
     if t.ndim > x.ndim:
         raise ValueError(f"times of shape {tuple(t.shape)} do not fit sites of shape {tuple(x.shape)}")
-    return t.reshape(t.shape + (1,) * (x.ndim - t.ndim))
+    device = torch.device("cpu") if x.device.type == "mps" else x.device
+    return t.to(device).reshape(t.shape + (1,) * (x.ndim - t.ndim))
 
 
 class DiscreteProcess(ABC):

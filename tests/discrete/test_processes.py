@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,13 +12,19 @@ from sciffusion.discrete import (
     Ancestral,
     Corrupted,
     CosineSchedule,
+    DenoiserCrossEntropy,
     DiscretePrediction,
     DiscreteProcess,
     LinearSchedule,
     Mask,
+    Matrix,
+    PureDeath,
+    TokenKind,
     Uniform,
+    UniformAbsorbing,
     draw_categorical,
 )
+from sciffusion.discrete.kernels import ordinal_rates
 from sciffusion.exact import MarkovChainOracle
 from sciffusion.sampling import sample, uniform_grid
 
@@ -197,3 +204,26 @@ def test_schedules_invert_and_differentiate(schedule: LinearSchedule | CosineSch
 def test_a_prediction_of_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="kind must be one of"):
         DiscretePrediction(torch.zeros(1, 3), "x0")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("times", [0.5, [0.5, 0.3], [[0.5, 0.3, 0.1], [0.0, 0.3, 0.2]]])
+@pytest.mark.parametrize(
+    "process", [Mask(3), Uniform(3), UniformAbsorbing(3), Matrix(ordinal_rates(3)), PureDeath(2)]
+)
+def test_laws_are_computed_where_the_tokens_are(process: DiscreteProcess, times: Any) -> None:
+    """Grids of times lie on the CPU whatever device a run is on; this one holds no data and needs none."""
+    x = torch.zeros(2, 3, dtype=torch.int64, device="meta")
+    t = torch.tensor(times, dtype=torch.float64)
+    state = Corrupted(x, t, {"noise": x})
+    for kind in get_args(TokenKind):
+        prediction = DiscretePrediction(torch.zeros(2, 3, 3, device="meta"), kind)
+        laws = [
+            prediction.to("loo", process, state).logits,
+            prediction.to("denoiser", process, state).logits,
+            process.transition_log_likelihood(state, 0.5 * t),
+            DenoiserCrossEntropy().site_loss(prediction, process, state, x),
+        ]
+        if t.ndim == 0 or not isinstance(process, PureDeath):  # which sorts by the values of its times
+            laws.append(prediction.reverse_log_probabilities(process, state, 0.5 * t))
+            laws.append(prediction.noisy_conditional(process, state))
+        assert {law.device.type for law in laws} == {"meta"}
