@@ -13,6 +13,8 @@ from sciffusion.discrete import (
     FirstHitting,
     LinearSchedule,
     Mask,
+    PredictionTrapezoid,
+    PureDeath,
     Remasking,
     Uniform,
     keep_grid,
@@ -143,7 +145,6 @@ def test_solvers_of_masks_refuse_other_processes() -> None:
 
 def test_impossible_tokens_are_never_extrapolated_into_a_step() -> None:
     """A denoiser that rules tokens out entirely leaves the trapezoid something to draw."""
-    from sciffusion.discrete import PredictionTrapezoid
 
     class Certain:
         path = MASK
@@ -156,3 +157,30 @@ def test_impossible_tokens_are_never_extrapolated_into_a_step() -> None:
 
     result = sample(Certain(), PredictionTrapezoid(), keep_grid(5), state=masked_start(500))
     assert int(result.samples.max()) < 3
+
+
+def test_known_sites_take_no_share_of_the_remasking() -> None:
+    times = torch.tensor([[0.0, 0.5, 0.5]], dtype=torch.float64)
+    state = State(torch.tensor([[1, 2, 3]]), t=times)
+    oracle = MarkovChainOracle(ORACLE.initial, ORACLE.transition, 3)
+    run = Remasking("confidence").draws(state, 0.5 * times, oracle.denoiser(MASK))
+    law = torch.exp(next(run))
+    # Of the two revealed sites one may be masked: it has all of (1 - a_s) / a_t.
+    expected = torch.tensor([0.0, 0.25 / 0.5], dtype=torch.float64)
+    torch.testing.assert_close(law[0, :2, 3], expected)
+
+
+def test_extrapolations_that_the_state_does_not_allow_are_left_out() -> None:
+    """Of counts that were said to be large, and now to be 0 most likely, not even the present ones remain."""
+
+    class Turning:
+        path = PureDeath(2)
+
+        def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> DiscretePrediction:
+            large, small = torch.tensor([[0.0, 0.5, 0.5], [0.8, 0.1, 0.1]], dtype=torch.float64)
+            law = torch.where((state.x == 0)[..., None], large, small)
+            return DiscretePrediction(torch.log(law), "loo")
+
+    start = State(torch.zeros(200, 2, dtype=torch.int64), generator=torch.Generator().manual_seed(0))
+    result = sample(Turning(), PredictionTrapezoid(scale="probability"), keep_grid(3), state=start)
+    assert int(result.samples.min()) > 0

@@ -214,6 +214,7 @@ def test_a_token_that_one_law_rules_out_stays_out_for_any_weight() -> None:
         mixed = mixed_laws(first, second, torch.tensor(weight, dtype=torch.float64)).exp()
         torch.testing.assert_close(mixed, torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64))
     torch.testing.assert_close(mixed_laws(first, second, torch.ones(()).double()), first)
+    torch.testing.assert_close(mixed_laws(first, second, torch.zeros(()).double()), second)
 
 
 @pytest.mark.parametrize("process", PROCESSES[:2])
