@@ -235,7 +235,5 @@ def _kept(run: _Run, predictions: Any, chain: Tensor, at: Tensor) -> Tensor:
         return torch.zeros_like(at[:, 0])
     followed = run.step(predictions, chain.flatten(0, 1), at.flatten()).reshape(chain.shape)
     same = (followed[:, :-1] == chain[:, 1:]).flatten(2).all(-1)
-    # The last state needs no evaluation: the step to it is exact like every first one.
-    same = same & (at[:, 1:] < run.n_steps)
     kept: Tensor = same.long().cumprod(-1).sum(-1)
     return kept

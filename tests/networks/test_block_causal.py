@@ -194,6 +194,11 @@ def test_masks_spelled_out() -> None:
         [1, 0, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 1, 0],
         [0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 1, 1],
     ]  # fmt: skip
+    # Without its oldest block, whose clean tokens are seen by themselves alone; every token sees something.
+    assert two_copy_visible(torch.arange(3), 2, torch.tensor([1]))[0, 0].long().tolist() == [
+        [1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 1, 0],
+        [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1],
+    ]  # fmt: skip
 
 
 def test_bad_sizes_are_refused() -> None:
