@@ -48,12 +48,8 @@ class GenericELBO(DiscreteObjective):
         certain = torch.nn.functional.one_hot(x0.to(clean.device).long(), process.vocab_size).to(clean)
         model, true = (into * _relative(process.push(law, state.t), x) for law in (clean, certain))
         log_ratio = torch.log(torch.where(true > 0.0, true / model, 1.0))
-        terms = torch.where((into > 0.0) & (x != _tokens(into)), model - true + true * log_ratio, 0.0)
+        terms = torch.where(into > 0.0, model - true + true * log_ratio, 0.0)
         return (fall / keep) * terms.sum(-1)
-
-
-def _tokens(values: Tensor) -> Tensor:
-    return torch.arange(values.shape[-1], device=values.device)
 
 
 def _relative(law: Tensor, x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from sciffusion.discrete import (
     Uniform,
     UniformELBO,
 )
+from sciffusion.discrete.objective import _excess
 from sciffusion.exact import MarkovChainOracle
 from sciffusion.networks import TokenTransformer
 
@@ -198,3 +199,11 @@ def test_objectives_refuse_processes_that_they_do_not_describe() -> None:
         MaskELBO().site_loss(prediction, Uniform(3), state, x0)
     with pytest.raises(TypeError, match="uniform"):
         UniformELBO().site_loss(prediction, Mask(3), state, x0)
+
+
+def test_small_differences_of_rates_keep_their_digits() -> None:
+    """In float32 the difference of both sides of exp(d) - 1 > d is lost to rounding below d = 1e-3."""
+    size = torch.logspace(-5, 0.5, 50)
+    d = torch.cat([-size, size])
+    exact = torch.expm1(d.double()) - d.double()
+    torch.testing.assert_close(_excess(d).double(), exact, rtol=1e-4, atol=0.0)

@@ -129,6 +129,15 @@ def test_items_with_different_known_sites_finish_together_and_exactly() -> None:
     torch.testing.assert_close(shares, ORACLE.transition[1], atol=0.015, rtol=0.0)
 
 
+def test_nothing_is_left_to_wait_for_after_the_last_mask() -> None:
+    x, t = torch.tensor([[0, 3, 1, 2], [3, 3, 1, 2]]), torch.tensor(0.8, dtype=torch.float64)
+    state = State(x, t=t, generator=torch.Generator().manual_seed(0))
+    after = FirstHitting().step(state, torch.tensor(0.5, dtype=torch.float64), DENOISER)
+    assert (after.x == 3).sum(-1).tolist() == [0, 1]
+    assert float(after.t[0]) == 0.0
+    assert 0.0 < float(after.t[1]) < 0.8
+
+
 def test_with_fewer_steps_the_last_one_reveals_the_rest() -> None:
     result = sample(DENOISER, FirstHitting(), keep_grid(2), state=masked_start(500))
     assert result.nfe == 2

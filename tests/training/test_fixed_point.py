@@ -167,6 +167,28 @@ def test_the_exchange_gradient_is_that_of_the_mean_log_ratio() -> None:
     torch.testing.assert_close(student.logits.grad, expected, atol=0.03, rtol=0.0)
 
 
+def test_log_ratios_leave_out_the_draft_and_its_own_refinement() -> None:
+    drawn = torch.randint(3, (2, 4, 2), generator=generator())
+    drafts, refined = nn.functional.one_hot(drawn, 3).double().unbind(0)
+    probabilities = torch.softmax(torch.randn(4, 2, 3, generator=generator(), dtype=torch.float64), -1)
+    objective = FixedPointDistillation(ORACLE.denoiser(Mask(3)), bandwidths=(0.3, 2.0))
+    found = objective._log_ratios(drafts, bigram_features(refined), probabilities)
+
+    def log_density(point: Tensor, others: Tensor, own: int, bandwidth: float) -> Tensor:
+        rest = bigram_features(others)[[j for j in range(4) if j != own]]
+        return torch.logsumexp(-(bigram_features(point[None]) - rest).norm(dim=-1) / bandwidth, 0)
+
+    expected = torch.zeros(4, 2, 3, dtype=torch.float64)
+    for item, site, token in torch.cartesian_prod(torch.arange(4), torch.arange(2), torch.arange(3)).tolist():
+        point = drafts[item].clone()
+        point[site] = nn.functional.one_hot(torch.tensor(token), 3).double()
+        for b in (0.3, 2.0):
+            ratio = log_density(point, refined, item, b) - log_density(point, drafts, item, b)
+            expected[item, site, token] += 0.5 * ratio.clamp(-8.0, 8.0)
+    expected -= (expected * probabilities).sum(-1, keepdim=True)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
