@@ -1,4 +1,9 @@
-"""A transformer from noisy tokens to logits of clean ones."""
+"""A transformer from noisy tokens to logits of clean ones.
+
+Rotary positions tell differences of places only: among sites that all hold the mask none knows where it
+stands. Where places matter (the first token, the end), give sites something to tell them apart, as
+`sciffusion.estimators.token_network` does by an embedding of places.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +105,8 @@ class TokenTransformer(nn.Module):
         x = self.embedding(tokens)
         for name, embedding in zip(self.aux, self.aux_embeddings, strict=True):
             x = x + embedding(tokens if aux is None else aux[name])
-        told = times if self.use_times else torch.zeros_like(times)
+        # Without times all sites are modulated alike, which one computation tells.
+        told = times if self.use_times else torch.zeros_like(times[:, :1])
         modulation = self.time_embedding(angle_embedding(told, _N_FREQUENCIES).to(x.dtype))
         if self.condition_embedding is not None:
             if condition is None:
