@@ -272,3 +272,25 @@ def test_the_ratio_of_a_site_that_only_guidance_would_draw_is_weight_zero() -> N
     guided = TiltedTransition(plain, torch.zeros(2, 4, 3))
     step = ParticleStep(before, drawn, drawn, guided, Model(), Ancestral(), False, True, lambda: plain)
     assert transition_log_probability(step, plain).tolist() == [-math.inf, 0.0]
+
+
+def test_what_a_denoiser_says_of_known_sites_weighs_nothing() -> None:
+    class Unsure:
+        path = Uniform(3)
+
+        def __call__(self, state: Any, condition: Any = None, cache: Any = None) -> DiscretePrediction:
+            logits = torch.zeros(*state.x.shape, 3)
+            logits[..., 0] = -torch.inf  # also where it is known
+            return DiscretePrediction(logits, "loo")
+
+    known = torch.tensor([True, False, False]).expand(8, 3)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.where(known, 0, Uniform(3).draw_prior((8, 3), generator))
+    result = sample(
+        Unsure(), Ancestral(), uniform_grid(3), state=State(x, known=known, generator=generator),
+        guidance=DiscreteClassifier(lambda x, t: 0.3 * (x == 1).sum(-1).double()),
+        particles=TokenSteering(lambda x: (x == 1).sum(-1).double(), 4, guidance_proposes=True),
+    )  # fmt: skip
+    assert result.log_weights is not None
+    assert bool(result.log_weights.isfinite().all())
+    assert bool((result.samples[:, 0] == 0).all())
