@@ -18,7 +18,7 @@ def python_blocks(text: str) -> list[str]:
 def test_the_survival_example_of_the_readme_runs(
     repository_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    example, _, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
     assert len(example.splitlines()) <= 11
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
     lines = capsys.readouterr().out.splitlines()
@@ -34,7 +34,7 @@ def test_the_survival_example_of_the_readme_runs(
 def test_the_forecasting_example_of_the_readme_runs(
     repository_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, example = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    _, example, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
     assert len(example.splitlines()) <= 11
     shorter = example.replace("horizon=8,", "horizon=8, max_steps=20,")  # the training alone takes 20 seconds
     assert shorter != example
@@ -47,3 +47,19 @@ def test_the_forecasting_example_of_the_readme_runs(
     out = capsys.readouterr().out
     assert "DiffusionForecaster-lo-80" in out or "[56 rows x" in out
     assert "probability" in out
+
+
+def test_the_molecules_example_of_the_readme_runs(
+    repository_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chemistry = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")
+    _, _, example = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    assert len(example.splitlines()) <= 11
+    shorter = example.replace("max_steps=300,", "max_steps=10,").replace("[:2000]", "[:200]")
+    assert "max_steps=10," in shorter
+    assert "[:200]" in shorter
+    exec(compile(shorter, "README.md", "exec"), {"__name__": "readme"})
+    (drawn,) = capsys.readouterr().out.splitlines()
+    found = re.findall(r"'([^']*)'", drawn)
+    assert len(found) == 5
+    assert all(chemistry.MolFromSmiles(one).GetNumAtoms() > 0 for one in found)
