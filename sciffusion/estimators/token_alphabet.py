@@ -100,6 +100,8 @@ class TokenAlphabet:
         TypeError, ValueError
             If it is empty, names a token twice, or mixes strings with numbers.
         """
+        if not hasattr(symbols, "__iter__"):
+            raise TypeError(f"alphabet must be a string or a sequence of tokens, got {symbols!r:.60}")
         listed = list(symbols)
         if not listed:
             raise ValueError("alphabet must name at least one token, got none")

@@ -70,7 +70,7 @@ class ConditionForm:
             known = table[~pd.isna(table)]
             if table.shape[1] != 1 or not len(known):
                 raise ValueError(f"y must hold one class a sequence, got an array of shape {table.shape}")
-            form = cls(names, classes=tuple(sorted(pd.unique(known).tolist())))
+            form = cls(names, classes=_sorted_classes(pd.unique(known).tolist()))
         else:
             form = cls(names, *_moments(table))
         return form, form.encode(y, n_rows, "y")
@@ -106,6 +106,8 @@ class ConditionForm:
         return self._numbers(values, n_rows, name)
 
     def _classes(self, values: Any, n_rows: int, name: str) -> Floats:
+        if isinstance(values, Mapping):
+            raise ValueError(f"{name} must be a class, or one a row, got a mapping: {values!r:.80}")
         scalar = isinstance(values, str) or np.ndim(values) == 0
         labels = [values] * n_rows if scalar else list(_table(values)[:, 0])
         if len(labels) != n_rows:
@@ -161,6 +163,14 @@ def _names(y: Any) -> tuple[str, ...]:
     if isinstance(y, pd.Series) and y.name is not None:
         return (str(y.name),)
     return ()
+
+
+def _sorted_classes(found: list[Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(sorted(found))
+    except TypeError as error:
+        kinds = sorted({type(one).__name__ for one in found})
+        raise ValueError(f"y must hold classes of one kind, got {' and '.join(kinds)}") from error
 
 
 def _table(y: Any) -> NDArray[Any]:

@@ -75,7 +75,7 @@ class TokenRecipe:
         """
         if alphabet.vocab_size < self.smallest:
             raise ValueError(
-                f"X must hold at least {self.smallest} different tokens for process={self.process!r}, got "
+                f"X must hold at least {self.smallest} different tokens for process={self.name!r}, got "
                 f"{alphabet.vocab_size}; process='mask' does with one"
             )
         clock = SCHEDULES[check_choice("schedule", schedule, SCHEDULES)]()
@@ -95,6 +95,11 @@ class TokenRecipe:
             If there is none of this name for the process.
         """
         return _named(self.objectives[check_choice("objective", name, self.objectives)])()
+
+    @property
+    def name(self) -> str:
+        """What users call the process."""
+        return next(name for name, recipe in PROCESSES.items() if recipe == self)
 
     @property
     def objectives(self) -> dict[str, str]:

@@ -26,6 +26,7 @@ __all__ = ["SequenceForm", "read_sequences"]
 SequenceForm = Literal["text", "lists", "array"]
 
 _OPEN = -1  # what stands in templates of integers for a token that is to be drawn
+_LARGEST = 2**53  # beyond it, floating-point numbers are no longer all integers
 _EXPECTED = " must be strings, lists of tokens (strings or integers), or a two-dimensional array of integers"
 
 
@@ -88,7 +89,7 @@ def read_sequences(
         return ReadSequences("array", _array_tokens(estimator, X, fitting, padding, template), index)
     if len(items) == 0:
         raise ValueError(f"{name} must hold at least one sequence, got none")
-    if isinstance(items[0], str):
+    if isinstance(items[0], str | bytes):
         return ReadSequences("text", _text_tokens(items, tokenize, name), index)
     return ReadSequences("lists", _list_tokens(items, template, name), index)
 
@@ -118,7 +119,7 @@ def _starts_with_text(X: NDArray[Any]) -> bool:
 
 
 def _python_items(X: Sequence[Any]) -> list[Any] | None:
-    if not X or isinstance(X[0], str):
+    if not X or isinstance(X[0], str | bytes):  # bytes are refused with their row
         return list(X)
     if not all(isinstance(one, list | tuple | np.ndarray) for one in X):
         return None
@@ -174,6 +175,9 @@ def _array_tokens(
             raise ValueError(
                 f"X must hold integers; {fractional.size} rows hold fractions, first row {fractional[0]}"
             )
+        large = np.flatnonzero((np.abs(whole) > _LARGEST).any(axis=1))
+        if large.size:
+            raise ValueError(f"X must hold integers of at most 2**53 in size; row {large[0]} does not")
     whole = whole.astype(np.int64)
     if padding is None:
         lengths = np.full(len(whole), whole.shape[1], dtype=np.int64)

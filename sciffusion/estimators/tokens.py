@@ -404,6 +404,8 @@ class TokenDiffusion(TokenScoring):  # type: ignore[misc, unused-ignore]
             raise ValueError(f"wildcard must be a string of at least one letter, got {wildcard!r}")
         if wildcard in self._alphabet_.symbols:
             raise ValueError(f"wildcard={wildcard!r} is a token of the alphabet; choose another one")
+        if self._form_ == "array" and -1 in self._alphabet_.symbols:
+            raise ValueError(f"{name} cannot be read: -1 is a token of this model, and stands for open ones")
         growing = check_boolean("grow", grow)
         start = self._encode(templates, wildcard=wildcard, growing=growing, name=name)
         # A token that is given, or any place of a template of fixed length, has no end before it.

@@ -51,7 +51,7 @@ def fitted(sequences: list[str], share: pd.Series) -> TokenDiffusion:
     return make().fit(sequences, share)
 
 
-@parametrize_with_checks([make(max_steps=4)], expected_failed_checks=lambda _: SKIPPED)
+@parametrize_with_checks([make(max_steps=1, nfe=2, draws=1)], expected_failed_checks=lambda _: SKIPPED)
 @pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API")
 def test_scikit_learns_checks(estimator: TokenDiffusion, check: Callable[[Any], None]) -> None:
     check(estimator)
@@ -231,6 +231,7 @@ def test_rewards_that_raise_name_the_sequence(fitted: TokenDiffusion) -> None:
         ({"alphabet": "ACG"}, ValueError, r"unknown token.*'T' in row"),
         ({"alphabet": "AAC"}, ValueError, "once"),
         ({"alphabet": ["A", 1]}, TypeError, "one kind"),
+        ({"alphabet": 3}, TypeError, "alphabet must be a string or a sequence"),
         ({"max_length": 3}, ValueError, "max_length=3 is too short: row"),
         ({"padding": -1}, ValueError, "padding"),
         ({"width": 10}, ValueError, "multiple"),
@@ -258,6 +259,8 @@ def test_wrong_parameters_are_refused(
         ([["A", 1.5], ["A"]], TypeError, "1.5 of type float in row 0"),
         ([[0.5, 1.0]], ValueError, "fractions, first row 0"),
         ([[1, np.nan]], ValueError, "NaN"),
+        ([[1, 2], [0, 1e300]], ValueError, r"2\*\*53 in size; row 1"),
+        ([b"AC", b"GT"], TypeError, "bytes"),
     ],
 )
 def test_wrong_sequences_are_refused(X: Any, error: type[Exception], words: str) -> None:
@@ -279,6 +282,14 @@ WRONG: list[tuple[str, Callable[[TokenDiffusion, list[str]], Any]]] = [
     ("draws", lambda model, X: model.score_samples(X, draws=0)),
     ("one row a sequence", lambda model, X: make().fit(X, [1.0, 2.0])),
     ("infinity", lambda model, X: make().fit(X, [np.inf] * 60)),
+    ("-1 is a token", lambda model, X: make(max_steps=1).fit([[1, 2], [0, -1]]).infill([[0, -1]])),
+    ("classes of one kind, got int and str", lambda model, X: make().fit(X, np.array(["a", 1] * 30, object))),
+    (r"shape \(60,\)", lambda model, X: make().fit(X, sample_weight=np.ones(59))),
+    ("process='uniform'", lambda model, X: make(process="uniform").fit(["AA"] * 9)),
+    (
+        "got a mapping",
+        lambda model, X: make(max_steps=1).fit(X, list("ab") * 30).sample(condition={"y": "a"}),
+    ),
     ("at least one known", lambda model, X: make().fit(X, [np.nan] * 60)),
     ("before a token, first in row 1", lambda model, X: make(padding=0).fit([[1, 2, 0], [1, 0, 2]])),
 ]
