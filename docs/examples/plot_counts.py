@@ -32,7 +32,7 @@ train, test = np.arange(len(X)) % 6 > 0, np.arange(len(X)) % 6 == 0
 # of the mean log likelihood of rows that were not seen; columns taken for independent are a measure for it.
 
 model = CountDiffusion(
-    largest=16, width=128, depth=2, max_steps=250, learning_rate=5e-3, batch_size=128, dropout=0.0,
+    largest=16, width=128, depth=2, max_steps=200, learning_rate=5e-3, batch_size=128, dropout=0.0,
     condition_dropout=0.2, random_state=0,
 ).fit(X[train], names[train])  # fmt: skip
 laws = np.stack([np.bincount(column, minlength=17) + 0.1 for column in X[train].T])

@@ -60,7 +60,7 @@ settings = {
     "width": 32, "depth": 1, "n_heads": 2, "batch_size": 64, "warmup_steps": 20, "learning_rate": 0.01,
     "ema_decay": 0.98, "validation_fraction": 0.0, "nfe": 8, "random_state": 0,
 }  # fmt: skip
-dna = TokenDiffusion(max_steps=150, **settings).fit(region[train][:3000], promoters.target[train][:3000])
+dna = TokenDiffusion(max_steps=100, **settings).fit(region[train][:3000], promoters.target[train][:3000])
 draws = {f"bin {level}": dna.sample(200, condition=level, random_state=0) for level in (0, 9)}
 free = dna.sample(500, random_state=0)
 
@@ -74,7 +74,7 @@ peptides = fetch_antimicrobial_peptides()
 chosen = peptides.sequences[(peptides.target == "AMP") & (peptides.sequences.str.len() <= 24)]
 chosen = chosen.sample(frac=1.0, random_state=0)
 held_out, seen = chosen[:300], chosen[300:]
-protein = TokenDiffusion(max_steps=150, **settings).fit(seen)
+protein = TokenDiffusion(max_steps=100, **settings).fit(seen)
 drawn = protein.sample(300, random_state=0)
 print("\n".join(drawn[:4]))
 
