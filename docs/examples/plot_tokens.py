@@ -32,7 +32,7 @@ law = np.exp(log_law)
 # above the line, where the model holds them for likelier than they are, at the cost of others.
 
 model = TokenDiffusion(
-    width=32, depth=1, n_heads=2, max_steps=250, warmup_steps=30, learning_rate=0.01, ema_decay=0.98,
+    width=32, depth=1, n_heads=2, max_steps=350, warmup_steps=30, learning_rate=0.01, ema_decay=0.98,
     random_state=0,
 ).fit(train)  # fmt: skip
 bound = model.score_samples(states, draws=64)

@@ -138,6 +138,20 @@ def test_draws_follow_the_chain(name: str) -> None:
     assert 0.5 * np.abs(found - np.exp(LOG_LAW)).sum() < 0.075
 
 
+def test_rows_that_are_drawn_in_parts_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    def halves(function: Any, count: int, _: int) -> list[Any]:
+        return [function(slice(0, count // 2)), function(slice(count // 2, count))]
+
+    monkeypatch.setattr("sciffusion.estimators.token_draws.map_chunks", halves)
+    task = task_of("mask")
+    start = EncodedTokens(np.zeros((60, 4), np.int64), np.zeros((60, 4), bool))
+    plan = DrawPlan(Ancestral(), 4, "linear")
+    rows = draw_rows(
+        ExactNetwork(task), task, start, np.empty((60, 0)), plan, seed=0, device=torch.device("cpu")
+    )
+    assert (rows[:30] != rows[30:]).any(axis=1).sum() > 15
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_infilled_sites_follow_their_law_given_the_others(name: str) -> None:
     task = task_of(name)

@@ -176,6 +176,14 @@ def test_weights_of_zero_leave_sequences_out(sequences: list[str]) -> None:
     assert_allclose(weighted.score_samples(sequences[:40]), plain.score_samples(sequences[:40]))
 
 
+def test_perplexity_counts_tokens_and_the_ends_of_shorter_sequences(
+    fitted: TokenDiffusion, sequences: list[str]
+) -> None:
+    places = sum(min(len(one) + 1, fitted.max_length_) for one in sequences)
+    expected = np.exp(-fitted.score_samples(sequences).sum() / places)
+    assert_allclose(fitted.perplexity(sequences), expected)
+
+
 def test_fine_tuning_moves_a_model_towards_other_sequences(sequences: list[str]) -> None:
     model = make(max_steps=60, learning_rate=0.02).fit(sequences)
     untouched = pickle.loads(pickle.dumps(model))
@@ -183,6 +191,10 @@ def test_fine_tuning_moves_a_model_towards_other_sequences(sequences: list[str])
     before = model.score(others)
     assert model.fine_tune(others, max_steps=60, learning_rate=0.02) is model
     assert model.score(others) > before + 0.5
+    after = model.score(others)
+    assert_allclose(
+        model.fine_tune(sequences, max_steps=5, learning_rate=1e-9).score(others), after, atol=1e-4
+    )
     scores = untouched.score_samples(sequences)
     with pytest.raises(ValueError, match="unknown token"):
         untouched.fine_tune(["AXA"])
@@ -330,6 +342,11 @@ def test_conditions_reach_the_network_and_can_be_left_out() -> None:
         assert np.mean([one in letters for one in drawn]) > 0.9
     guided = "".join(model.sample(100, condition=[1.0, np.nan], guidance_scale=2.0, random_state=0))
     assert np.mean([one in "AC" for one in guided]) > 0.95
+    ignored = "".join(model.sample(200, condition=[1.0, np.nan], guidance_scale=0.0, random_state=0))
+    assert 0.35 < np.mean([one in "AC" for one in ignored]) < 0.65
+    several = model.infill(["????"] * 2, 40, condition=[[1.0, np.nan], [0.0, np.nan]], random_state=0)
+    for place, letters in enumerate(("AC", "GT")):  # each template keeps its own condition
+        assert np.mean([one in letters for pair in several for one in pair[place]]) > 0.9
     free = "".join(model.sample(200, random_state=0))
     assert 0.35 < np.mean([one in "AC" for one in free]) < 0.65
     told = model.score_samples(X, y)
