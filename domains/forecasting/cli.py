@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import typer
 
+from sciffusion.estimators.command_session import counting, on_terminal, say, session, waiting
+
 from .cli_backtest import score_table, tables_of_backtest
 from .cli_options import (
     DEFAULT_MODEL,
@@ -41,7 +43,7 @@ from .cli_options import (
     numbers_of,
 )
 from .cli_series import FileOfSeries, filled_frame, load_model, new_model, without_only_id
-from .cli_session import check_outputs, counting, on_terminal, say, session, waiting, write_csv, write_picture
+from .cli_session import check_outputs, write_csv, write_picture
 from .forecaster import DiffusionForecaster
 
 __all__ = ["app"]

@@ -14,9 +14,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sciffusion.estimators.command_session import on_terminal, say, session, waiting
 from sciffusion.training.checkpoints import write_atomically
 
-from .cli_session import check_outputs, on_terminal, say, session, waiting
+from .cli_session import check_outputs
 from .diffusion import MoleculeDiffusion
 from .grids import molecule_grid
 from .metrics import Evaluation, evaluate

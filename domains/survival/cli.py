@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sciffusion.datasets import find_leaks
+from sciffusion.estimators.command_session import counting, refuse_outputs, say, session, waiting
 from sciffusion.estimators.csv_tables import find_columns, read_table
 from sciffusion.estimators.imports import optional_import
 from sciffusion.training.checkpoints import write_atomically
@@ -97,8 +95,8 @@ def fit(
     All columns besides time, event and --drop are covariates. Columns of text are categories, and empty cells
     are missing values, which the model handles.
     """
-    _refuse_to_overwrite([out], force)
-    with _session(threads):
+    refuse_outputs([out], force)
+    with session(threads):
         X, target = _read(data, separator, time, event, event_value, categorical, drop)
         model = SDPMSurvival(
             recipe=recipe,  # type: ignore[arg-type]  # checked by the fit
@@ -108,10 +106,10 @@ def fit(
             max_steps=max_steps,
             checkpoint=checkpoint,
         )
-        with _waiting(f"fitting on {len(X)} rows"):
+        with waiting(f"fitting on {len(X)} rows"):
             model.fit(X, target.time, target.event)
         model.save(out)
-    _say(f"Fitted on {len(X)} rows ({int(target.event.sum())} events), {X.shape[1]} covariates; saved {out}.")
+    say(f"Fitted on {len(X)} rows ({int(target.event.sum())} events), {X.shape[1]} covariates; saved {out}.")
 
 
 @app.command()
@@ -139,16 +137,16 @@ def predict(
     event), restricted_mean (mean time up to the end of the model's follow-up), quantile_Q, survival_at_T and
     lower_bound_P. 'inf' means: later than the follow-up of the training data can tell.
     """
-    _refuse_to_overwrite([out], force)
+    refuse_outputs([out], force)
     points = _numbers(times, "--times")
     levels = _numbers(quantiles, "--quantiles")
-    with _session(threads):
+    with session(threads):
         estimator = SDPMSurvival.load(model)
         estimator.set_params(device=device)
         table = read_table(data, separator)
         kept = find_columns(table, _names(keep), "--keep")
         X = _known_covariates(estimator, table)
-        with _waiting(f"predicting {len(X)} rows"):
+        with waiting(f"predicting {len(X)} rows"):
             columns = _predictions(estimator, X, points, levels, lower_bound)
         clash = [name for name in kept if name in columns]
         if clash:
@@ -158,7 +156,7 @@ def predict(
         result = pd.DataFrame({**{name: table[name] for name in kept}, **columns})
         text = result.to_csv(index=False, sep=separator, float_format="%.6g", na_rep="", lineterminator="\n")
         write_atomically(out, lambda file: file.write(text.encode("utf-8")))
-    _say(f"Predicted {len(X)} rows; saved {out}.")
+    say(f"Predicted {len(X)} rows; saved {out}.")
 
 
 @app.command("evaluate")
@@ -192,18 +190,18 @@ def evaluate_command(
     Prints scores on held-out rows and a self-check of the generator; --report writes both with pictures.
     """
     if report is not None:
-        _refuse_to_overwrite([report], force)
+        refuse_outputs([report], force)
         optional_import("matplotlib", "plots")
-    with _session(threads):
+    with session(threads):
         table = read_table(data, separator)
         groups = table[find_columns(table, [group], "--group")[0]].to_numpy() if group else None
         dropped = ",".join([*_names(drop), *([group] if group else [])])
         X, target = _interpreted(table, time, event, event_value, categorical, dropped)
         models = demo_models(seed, peers, max_steps=max_steps)
-        with _fits() as progress:
+        with counting() as progress:
             result = evaluate(models, X, target, folds=folds, groups=groups, seed=seed, progress=progress)
         Console().print(_score_table(result))
-        _say(f"\n{result.self_check(OURS)}")
+        say(f"\n{result.self_check(OURS)}")
         if report is not None:
             options = {
                 "--time": time, "--event": event, "--event-value": event_value, "--categorical": categorical,
@@ -222,7 +220,7 @@ def evaluate_command(
                 show_covariates=show_patients,
             )
             write_report(report, content)
-            _say(f"\nReport: {report}")
+            say(f"\nReport: {report}")
 
 
 # -------------------------------------------------------------------- input
@@ -326,71 +324,3 @@ def _command(start: Sequence[str], options: Mapping[str, Any], flags: Sequence[s
     """Return the command line with the options that were given, without folders of this machine."""
     given = [str(part) for pair in options.items() if pair[1] not in ("", None) for part in pair]
     return shlex.join(["sciffusion", "survival", *start, *given, *flags])
-
-
-def _refuse_to_overwrite(paths: Sequence[Path], force: bool) -> None:
-    for path in paths:
-        if path.is_dir():
-            raise IsADirectoryError(f"{str(path)!r} is a folder; name a file in it")
-        if path.exists() and not force:
-            raise FileExistsError(
-                f"{str(path)!r} exists already; name another file, or overwrite it with --force"
-            )
-        if not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist; create it first")
-
-
-def _say(text: str) -> None:
-    typer.echo(text)
-
-
-@contextmanager
-def _session(threads: int) -> Iterator[None]:
-    """Compute with so many threads, and print each warning once, as a line."""
-    # The networks are small: more threads help only where rows are many, and cost where cores are busy.
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("once", UserWarning)
-            warnings.showwarning = _show_warning
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    typer.echo(f"Warning: {message}", err=True)
-
-
-@contextmanager
-def _waiting(what: str) -> Iterator[None]:
-    """Show that work goes on, where the error stream is a terminal."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        progress.add_task(what, total=None)
-        yield
-
-
-@contextmanager
-def _fits() -> Iterator[Any]:
-    """Give the progress function of an evaluation: a bar, or a line a fit where there is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1)
-
-        def show(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=what)
-            if not console.is_terminal:
-                typer.echo(f"[{done}/{total}] {what}", err=True)
-
-        yield show
