@@ -38,7 +38,7 @@ holes[0, -10:] = np.nan
 frame = pd.DataFrame(
     {
         "unique_id": np.repeat([f"meter {number}" for number in range(4)], len(hours)),
-        "ds": np.tile(hours, 6),
+        "ds": np.tile(hours, 4),
         "y": holes.reshape(-1),
     }
 )
