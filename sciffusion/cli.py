@@ -40,6 +40,7 @@ DOMAIN_COMMANDS = {
     "molecules": DomainCommand(
         "sciffusion.domains.molecules.cli", "Fit, sample and evaluate models of molecules."
     ),
+    "music": DomainCommand("sciffusion.domains.music.cli", "Fit models of audio and play them live."),
 }
 
 

@@ -1,0 +1,19 @@
+"""Live music: audio from block-causal diffusion on the latents of a codec, streamed without a gap."""
+
+from __future__ import annotations
+
+from .audio import Audio, AudioError, read_audio, write_audio
+from .codec import Codec, LatentStatistics, reconstruct
+from .controls import Control, ControlLayout
+
+__all__ = [
+    "Audio",
+    "AudioError",
+    "Codec",
+    "Control",
+    "ControlLayout",
+    "LatentStatistics",
+    "read_audio",
+    "reconstruct",
+    "write_audio",
+]
