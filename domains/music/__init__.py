@@ -5,6 +5,7 @@ from __future__ import annotations
 from .audio import Audio, AudioError, read_audio, write_audio
 from .codec import Codec, LatentStatistics, reconstruct
 from .controls import Control, ControlLayout
+from .spectral_codec import SpectralCodec
 
 __all__ = [
     "Audio",
@@ -13,6 +14,7 @@ __all__ = [
     "Control",
     "ControlLayout",
     "LatentStatistics",
+    "SpectralCodec",
     "read_audio",
     "reconstruct",
     "write_audio",
