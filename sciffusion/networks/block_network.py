@@ -139,7 +139,9 @@ class BlockNetwork(nn.Module):
         modulation = self._modulation(torch.zeros((), device=x.device), condition, x)
         return self.transformer.commit(self.features(x, None), modulation, cache, in_place=in_place)
 
-    def beside(self, clean: Tensor, oldest: Tensor | None = None) -> BesideClean:
+    def beside(
+        self, clean: Tensor, oldest: Tensor | None = None, condition: Tensor | None = None
+    ) -> BesideClean:
         """Return the network that evaluates all blocks at once, for training.
 
         Parameters
@@ -148,8 +150,10 @@ class BlockNetwork(nn.Module):
             Clean values of the sequences whose noisy values it will be called with.
         oldest : Tensor of int64, shape ``(batch,)``, optional
             The oldest clean block that is seen (see `two_copy_visible`).
+        condition : Tensor, optional
+            That of the clean values, where it is not the one that the noisy values are given.
         """
-        return BesideClean(self, clean, oldest)
+        return BesideClean(self, clean, oldest, condition)
 
     def _modulation(self, times: Tensor, condition: Tensor | None, x: Tensor) -> Tensor:
         shape = x.shape[:2]
@@ -178,13 +182,19 @@ class BesideClean(nn.Module):
         Evaluated on both copies.
     clean : Tensor of shape ``(batch, tokens, ...)``
         Clean values.
-    oldest : Tensor, optional
+    oldest, condition : Tensor, optional
         See `BlockNetwork.beside`.
     """
 
-    def __init__(self, network: BlockNetwork, clean: Tensor, oldest: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        network: BlockNetwork,
+        clean: Tensor,
+        oldest: Tensor | None = None,
+        condition: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.network, self.clean, self.oldest = network, clean, oldest
+        self.network, self.clean, self.oldest, self.condition = network, clean, oldest, condition
 
     def forward(
         self,
@@ -205,7 +215,7 @@ class BesideClean(nn.Module):
             network.features(x, aux),
             network.features(self.clean, None),
             network._modulation(times, condition, x),
-            network._modulation(zero, condition, x),
+            network._modulation(zero, condition if self.condition is None else self.condition, x),
             self.oldest,
         )
         return network.read(out)
