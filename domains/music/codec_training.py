@@ -1,0 +1,235 @@
+r"""Training of the light codec: log magnitudes that survive 32 numbers a latent frame, and noise on them.
+
+With log magnitudes :math:`\ell` of a crop, decoded ones :math:`\hat\ell` and weights
+:math:`w_k \propto 1 / (1 + f_k / 700\,\text{Hz})` with mean 1 (the density of mels), the loss is
+
+.. math::
+    L = \operatorname{mean} w_k\, |\hat\ell - \ell| + \lambda\, \operatorname{mean} w_k\,
+        \bigl| e^{\hat\ell / 2} - e^{\ell / 2} \bigr|.
+
+The first term treats all levels alike, the second cares for what is loud. Latents carry normal noise whose size
+is uniform between 0 and ``noise`` standard deviations, drawn for every crop: the decoder then forgives errors
+of a model that generates latents, and close latents sound alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sciffusion.training import TrainingOptions, fit_network
+
+from .audio import Audio, AudioError
+from .codec import LatentStatistics
+from .light_codec import LightCodec, log_magnitudes
+from .light_codec_network import MERGED, CodecSizes, LightCodecNetwork
+from .spectrogram import CausalSpectrogram
+
+__all__ = ["CodecObjective", "codec_rows", "fit_light_codec"]
+
+CROP_SECONDS, ROW_SECONDS = 2.0, 3.0
+#: Frames at a crop's start, while the convolutions do not know their past, that are not judged.
+WARM_UP = 4
+LOUD_WEIGHT = 4.0
+GAIN_DECIBELS = (-12.0, 6.0)
+
+
+class CodecObjective:
+    """Loss of a batch of rows of 16-bit samples; see the module's text.
+
+    Parameters
+    ----------
+    spectrogram : CausalSpectrogram
+    sample_rate : int
+    frames : int
+        Spectral frames of a crop; even.
+    noise : float
+        Largest standard deviation of the noise on latents.
+    """
+
+    def __init__(self, spectrogram: CausalSpectrogram, sample_rate: int, frames: int, noise: float) -> None:
+        self.spectrogram, self.frames, self.noise = spectrogram, frames, noise
+        frequencies = torch.linspace(0.0, sample_rate / 2.0, spectrogram.bins)
+        weights = 1.0 / (1.0 + frequencies / 700.0)
+        self.weights = weights / weights.mean()
+
+    def __call__(self, network: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        """Return the mean loss of random crops of the rows."""
+        assert isinstance(network, LightCodecNetwork)
+        levels = self.levels(batch[0], generator)
+        device = levels.device
+        shape = (len(levels), self.frames // MERGED, network.sizes.channels)
+        scale = self.noise * torch.rand(len(levels), 1, 1, generator=generator, device=device)
+        noise = scale * torch.randn(shape, generator=generator, device=device)
+        return self.distance(network(levels, noise), levels)
+
+    def levels(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return log magnitudes ``(batch, frames, bins)`` of a crop of every row, at a random gain."""
+        device, batch = rows.device, len(rows)
+        length = self.spectrogram.delay + self.frames * self.spectrogram.hop
+        latest = rows.shape[1] - length
+        starts = torch.randint(0, latest + 1, (batch, 1), generator=generator, device=device)
+        crops = rows.gather(1, starts + torch.arange(length, device=device)).float() / 32768.0
+        low, high = GAIN_DECIBELS
+        gains = low + (high - low) * torch.rand(batch, 1, generator=generator, device=device)
+        crops = crops * 10.0 ** (gains / 20.0)
+        past, samples = crops.split([self.spectrogram.delay, length - self.spectrogram.delay], dim=1)
+        return log_magnitudes(self.spectrogram.analyse(samples, past)[0])
+
+    def distance(self, found: Tensor, levels: Tensor) -> Tensor:
+        """Return the loss between log magnitudes."""
+        found, levels = found[:, WARM_UP:], levels[:, WARM_UP:]
+        weights = self.weights.to(found.device)
+        logs = ((found - levels).abs() * weights).mean()
+        loud = ((torch.exp(0.5 * found) - torch.exp(0.5 * levels)).abs() * weights).mean()
+        return logs + LOUD_WEIGHT * loud
+
+
+def codec_rows(recordings: Sequence[Audio], sample_rate: int, length: int) -> NDArray[np.int16]:
+    """Return recordings cut into rows of mono 16-bit samples, ``(rows, length)``; rests become silence.
+
+    Raises
+    ------
+    TypeError, AudioError
+        If `recordings` is no non-empty sequence of `Audio`.
+    """
+    if isinstance(recordings, Audio) or not isinstance(recordings, Sequence):
+        raise TypeError(f"recordings must be a list of Audio, got {type(recordings).__name__}")
+    if not recordings:
+        raise AudioError("recordings is empty: a codec needs audio to be trained on")
+    parts = []
+    for number, audio in enumerate(recordings):
+        if not isinstance(audio, Audio):
+            raise TypeError(f"recordings[{number}] must be Audio, got {type(audio).__name__}")
+        mono = np.clip(audio.mono_at(sample_rate), -1.0, 1.0)
+        filled = np.pad(mono, (0, -len(mono) % length))
+        parts.append(np.round(filled * 32767.0).astype(np.int16).reshape(-1, length))
+    return np.concatenate(parts)
+
+
+def fit_light_codec(
+    recordings: Sequence[Audio],
+    *,
+    channels: int = 32,
+    sample_rate: int = 24_000,
+    max_steps: int = 2500,
+    batch_size: int = 12,
+    learning_rate: float = 2e-3,
+    noise: float = 0.3,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    verbose: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    trainer_options: Mapping[str, Any] | None = None,
+    sizes: CodecSizes | None = None,
+    spectrogram: CausalSpectrogram | None = None,
+) -> LightCodec:
+    """Train a light codec.
+
+    Parameters
+    ----------
+    recordings : sequence of Audio
+        Any sample rates and channels; resampled and mixed to mono.
+    channels : int
+        Values a latent frame.
+    sample_rate : int
+        Samples a second of the codec.
+    max_steps, batch_size, learning_rate
+        As in `TrainingOptions`; a row of a batch is 2 s of audio.
+    noise : float >= 0
+        Largest standard deviation of the noise on latents in training.
+    seed : int >= 0
+        Seed of weights, crops and noise.
+    device : torch.device or str
+        Where to train; the codec comes back on the CPU.
+    verbose : bool
+        Show a progress bar.
+    checkpoint : path, optional
+        As in `fit_network`.
+    trainer_options : mapping, optional
+        As in `fit_network`.
+    sizes : CodecSizes, optional
+        Sizes of the network; its bins and channels are set to fit.
+    spectrogram : CausalSpectrogram, optional
+        Window and hop.
+
+    Returns
+    -------
+    LightCodec
+
+    Raises
+    ------
+    TypeError, AudioError
+        If `recordings` is no non-empty sequence of `Audio`.
+    ValueError
+        If an option is outside its range.
+    """
+    spectrogram = spectrogram or CausalSpectrogram()
+    if noise < 0:
+        raise ValueError(f"noise must be >= 0, got {noise}")
+    frame = MERGED * spectrogram.hop
+    frames = MERGED * max(round(CROP_SECONDS * sample_rate / frame), WARM_UP)
+    row = (
+        spectrogram.delay
+        + (frames // MERGED + round((ROW_SECONDS - CROP_SECONDS) * sample_rate / frame)) * frame
+    )
+    rows = torch.from_numpy(codec_rows(recordings, sample_rate, row))
+    network = _new_network(sizes or CodecSizes(), spectrogram.bins, channels, seed)
+    objective = CodecObjective(spectrogram, sample_rate, frames, noise)
+    generator = torch.Generator().manual_seed(seed)
+    network.typical.copy_(_typical_levels(objective, rows, generator))
+    options = TrainingOptions(
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_steps=min(100, max_steps // 10),
+        learning_rate_schedule="cosine",
+        evaluate_every=100,
+        gradient_clip=1.0,
+    )
+    fit_network(
+        network,
+        objective,
+        (rows,),
+        options=options,
+        seed=seed,
+        device=device,
+        trainer_options=trainer_options,
+        checkpoint=checkpoint,
+        description=f"light codec, noise {noise}",
+        verbose=verbose,
+    )
+    placeholder = LatentStatistics(torch.zeros(channels), torch.ones(channels))
+    codec = LightCodec(network, placeholder, sample_rate=sample_rate, spectrogram=spectrogram)
+    statistics = _latent_statistics(codec, rows, generator)
+    return LightCodec(network, statistics, sample_rate=sample_rate, spectrogram=spectrogram)
+
+
+def _new_network(sizes: CodecSizes, bins: int, channels: int, seed: int) -> LightCodecNetwork:
+    values = {**vars(sizes), "bins": bins, "channels": channels}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LightCodecNetwork(CodecSizes(**values))
+
+
+def _some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator)[:count]]
+
+
+def _typical_levels(objective: CodecObjective, rows: Tensor, generator: torch.Generator) -> Tensor:
+    parts = [objective.levels(part, generator) for part in _some(rows, 200, generator).split(20)]
+    return torch.cat(parts).mean((0, 1))
+
+
+def _latent_statistics(codec: LightCodec, rows: Tensor, generator: torch.Generator) -> LatentStatistics:
+    whole = rows.shape[1] // codec.hop * codec.hop
+    parts = [
+        codec.encode(part[:, :whole].float() / 32768.0) for part in _some(rows, 1000, generator).split(20)
+    ]
+    return LatentStatistics.of(torch.cat(parts)[:, WARM_UP:])
