@@ -6,15 +6,20 @@ from .audio import Audio, AudioError, read_audio, write_audio
 from .codec import Codec, LatentStatistics, reconstruct
 from .controls import Control, ControlLayout
 from .spectral_codec import SpectralCodec
+from .training import MusicTraining, fit_music_network
+from .training_controls import ControlDropout
 
 __all__ = [
     "Audio",
     "AudioError",
     "Codec",
     "Control",
+    "ControlDropout",
     "ControlLayout",
     "LatentStatistics",
+    "MusicTraining",
     "SpectralCodec",
+    "fit_music_network",
     "read_audio",
     "reconstruct",
     "write_audio",
