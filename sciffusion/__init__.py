@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sciffusion.domains.forecasting import DiffusionForecaster
     from sciffusion.domains.forecasting.dynamics import DynamicsDiffusion
     from sciffusion.domains.molecules.diffusion import MoleculeDiffusion
+    from sciffusion.domains.music.diffusion import LiveMusicDiffusion
     from sciffusion.domains.survival import SDPMSurvival
     from sciffusion.estimators.anomaly import DiffusionAnomalyDetector
     from sciffusion.estimators.counts import CountDiffusion
@@ -28,6 +29,7 @@ __all__ = [
     "DiffusionAnomalyDetector",
     "DiffusionForecaster",
     "DynamicsDiffusion",
+    "LiveMusicDiffusion",
     "MoleculeDiffusion",
     "SDPMSurvival",
     "TokenDiffusion",
@@ -40,6 +42,7 @@ _MODULE_OF_NAME = {
     "DiffusionAnomalyDetector": "sciffusion.estimators.anomaly",
     "DynamicsDiffusion": "sciffusion.domains.forecasting.dynamics",
     "DiffusionForecaster": "sciffusion.domains.forecasting",
+    "LiveMusicDiffusion": "sciffusion.domains.music.diffusion",
     "MoleculeDiffusion": "sciffusion.domains.molecules.diffusion",
     "SDPMSurvival": "sciffusion.domains.survival",
     "TokenDiffusion": "sciffusion.estimators.tokens",
