@@ -7,9 +7,9 @@ With log magnitudes :math:`\ell` of a crop, decoded ones :math:`\hat\ell` and we
     L = \operatorname{mean} w_k\, |\hat\ell - \ell| + \lambda\, \operatorname{mean} w_k\,
         \bigl| e^{\hat\ell / 2} - e^{\ell / 2} \bigr|.
 
-The first term treats all levels alike, the second cares for what is loud. Latents carry normal noise whose size
-is uniform between 0 and ``noise`` standard deviations, drawn for every crop: the decoder then forgives errors
-of a model that generates latents, and close latents sound alike.
+The first term treats all levels alike, the second cares for what is loud. Latents carry normal noise whose
+size is uniform between 0 and ``noise`` standard deviations, drawn for every crop: the decoder then forgives
+errors of a model that generates latents, and close latents sound alike.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from .spectrogram import CausalSpectrogram
 
 __all__ = ["CodecObjective", "codec_rows", "fit_light_codec"]
 
-CROP_SECONDS, ROW_SECONDS = 2.0, 3.0
+CROP_SECONDS, ROW_SECONDS = 1.0, 2.0
 #: Frames at a crop's start, while the convolutions do not know their past, that are not judged.
 WARM_UP = 4
-LOUD_WEIGHT = 4.0
-GAIN_DECIBELS = (-12.0, 6.0)
+LOUD_WEIGHT = 30.0
+GAIN_DECIBELS = (-9.0, 3.0)
 
 
 class CodecObjective:
@@ -118,9 +118,9 @@ def fit_light_codec(
     *,
     channels: int = 32,
     sample_rate: int = 24_000,
-    max_steps: int = 2500,
-    batch_size: int = 12,
-    learning_rate: float = 2e-3,
+    max_steps: int = 4500,
+    batch_size: int = 16,
+    learning_rate: float = 1e-3,
     noise: float = 0.3,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -141,7 +141,7 @@ def fit_light_codec(
     sample_rate : int
         Samples a second of the codec.
     max_steps, batch_size, learning_rate
-        As in `TrainingOptions`; a row of a batch is 2 s of audio.
+        As in `TrainingOptions`; a row of a batch is 1 s of audio.
     noise : float >= 0
         Largest standard deviation of the noise on latents in training.
     seed : int >= 0

@@ -34,7 +34,7 @@ FLOOR = 1e-4
 
 
 def log_magnitudes(spectra: Tensor) -> Tensor:
-    """Return log(\\|X\\| + epsilon) of complex spectra."""
+    """Return the logarithm of magnitude plus floor of complex spectra."""
     return torch.log(spectra.abs() + FLOOR)
 
 

@@ -6,8 +6,8 @@ Block of width D on frames x (a ConvNeXt block whose convolution sees the past o
     y_f = \sum_{j=0}^{K-1} a_j \odot x_{f - K + 1 + j} + b, \qquad
     x_f \leftarrow x_f + W_2 \operatorname{GELU}(W_1 \operatorname{norm}(y_f)).
 
-Two spectral frames make a latent frame. Latents have mean 0 and variance 1 a channel in training (statistics of
-the batch; running ones afterwards), so noise of a given size means the same for every channel.
+Two spectral frames make a latent frame. Latents have mean 0 and variance 1 a channel in training (statistics
+of the batch; running ones afterwards), so noise of a given size means the same for every channel.
 
 The past that the convolutions need is explicit: one tensor of K - 1 frames a block, zeros at the start. Width
 and length of a piece change nothing but the shapes of the matrix products.

@@ -8,9 +8,10 @@ window that is symmetric about its middle, the spectrum
     H(d) = \frac{\sin \pi d}{\pi d\, (1 - d^2)} \quad\text{(Hann)},
 
 whose H is real, positive in the main lobe :math:`|d| < 2`. So all bins around a peak have one phase up to
-:math:`(-1)^k`. From frame to frame the phase advances by :math:`2 \pi \nu h / N`. Every bin is assigned to the
-peak that is reached by walking uphill. With the magnitudes a and c of the bins below and above the peak,
-:math:`c / a = H(1 - \delta) / H(-1 - \delta)` is solved for the peak's distance :math:`\delta` from its bin by
+:math:`(-1)^k`. From frame to frame the phase advances by :math:`2 \pi \nu h / N`. Every bin is assigned to
+the peak that is reached by walking uphill. With the magnitudes a and c of the bins below and above the peak,
+:math:`c / a = H(1 - \delta) / H(-1 - \delta)` is solved for the peak's distance :math:`\delta` from its
+bin by
 
 .. math::
     \delta = \frac{4 q}{3 + \sqrt{9 - 8 q^2}}, \qquad q = \frac{c - a}{c + a}

@@ -1,7 +1,7 @@
 r"""Short-time spectra that can be computed and inverted piece by piece.
 
-With a periodic Hann window :math:`w` of N samples and a hop of h samples, frame f of a signal x ends at sample
-:math:`(f + 1) h` (it sees no future) and has the spectrum
+With a periodic Hann window :math:`w` of N samples and a hop of h samples, frame f of a signal x ends at
+sample :math:`(f + 1) h` (it sees no future) and has the spectrum
 
 .. math::
     X_f(k) = \frac{4}{N} \sum_{n=0}^{N-1} w(n)\, x\bigl((f + 1) h - N + n\bigr)\, e^{-2 \pi i k n / N},
