@@ -8,6 +8,7 @@ from sciffusion.networks.block_network import BlockNetwork, block_times
 from sciffusion.networks.block_tokens import BlockTokenTransformer
 from sciffusion.networks.count_mlp import CountMLP
 from sciffusion.networks.embeddings import angle_embedding, sinusoidal_embedding
+from sciffusion.networks.encoder_decoder import ContextCache, EncoderDecoderTransformer
 from sciffusion.networks.kv_ring import KVRing
 from sciffusion.networks.mlp import ConditionalMLP, EncodedCondition, EnsembleLinear
 from sciffusion.networks.token_transformer import TokenTransformer
@@ -21,8 +22,10 @@ __all__ = [
     "BlockNetwork",
     "BlockTokenTransformer",
     "ConditionalMLP",
+    "ContextCache",
     "CountMLP",
     "EncodedCondition",
+    "EncoderDecoderTransformer",
     "EnsembleLinear",
     "KVRing",
     "ModulatedTransformer",

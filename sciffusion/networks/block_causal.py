@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from sciffusion.networks.kv_ring import KVRing
-from sciffusion.networks.transformer import ModulatedTransformer
+from sciffusion.networks.transformer import KeyValues, ModulatedTransformer
 
 __all__ = ["BlockCausalTransformer", "BlockPositions", "block_visible", "two_copy_visible"]
 
@@ -107,6 +107,9 @@ class BlockCausalTransformer(nn.Module):
         For a block below 1, a window below 2 or unknown positions.
     """
 
+    #: Training evaluates all blocks of a window at once.
+    supervises_last = False
+
     def __init__(
         self,
         width: int,
@@ -146,8 +149,9 @@ class BlockCausalTransformer(nn.Module):
         ----------
         x : Tensor of shape ``(batch, tokens, width)``
             Features of one block or of several, the last of which may be shorter.
-        condition : Tensor of shape ``(batch, tokens, width)``
-            What modulates them; that of clean tokens must say that their time is 0.
+        condition : Tensor of shape ``(batch, tokens, width)``, or with 1 for axes
+            What modulates them; that of clean tokens must say that their time is 0. Where all tokens have
+            the same, 1 for their axis saves work.
         cache : KVRing, optional
             The clean blocks before them; without it ``x`` begins the sequence.
 
@@ -167,7 +171,7 @@ class BlockCausalTransformer(nn.Module):
         ----------
         x : Tensor of shape ``(batch, tokens, width)``
             Features of whole clean blocks, any number of them.
-        condition : Tensor of shape ``(batch, tokens, width)``
+        condition : Tensor of shape ``(batch, tokens, width)``, or with 1 for axes
             What modulates them, at time 0.
         cache : KVRing
             The clean blocks before them.
@@ -179,19 +183,53 @@ class BlockCausalTransformer(nn.Module):
         ValueError
             For a part of a block.
         """
-        if x.shape[-2] % self.block:
-            raise ValueError(
-                f"only whole blocks of {self.block} tokens are kept, got {x.shape[-2]} tokens; give the rest "
-                "as known sites of the next block"
-            )
+        self._check_whole(x.shape[-2])
         positions, visible = self._places(x, cache)
-        new = self.transformer.with_keys(x, condition, positions, visible, cache.key_values)[1]
-        cache = cache.append(new, in_place=in_place)
-        if self.positions == "fixed":
-            # Zero until the ring is full: no branch, so that a compiled graph is the same for every block.
-            beyond = (cache.next_position - cache.capacity).clamp_min(0)
-            cache = cache.rotate(-beyond, in_place=in_place)
-        return cache
+        new = self.transformer.key_values(x, condition, positions, visible, cache.key_values)
+        return self._kept(cache, new, in_place=in_place)
+
+    def extend(
+        self, x: Tensor, condition: Tensor, cache: KVRing, *, clean: int, settled: int
+    ) -> tuple[Tensor, KVRing, KVRing]:
+        """Evaluate further clean blocks and a noisy one after them at once.
+
+        Parameters
+        ----------
+        x : Tensor of shape ``(batch, tokens, width)``
+            Features of whole clean blocks, then of at most one block that is not kept.
+        condition : Tensor of shape ``(batch, tokens, width)``, or with 1 for axes
+            What modulates them; that of the clean blocks at time 0.
+        cache : KVRing
+            The clean blocks before them.
+        clean : int
+            Tokens of the clean blocks.
+        settled : int
+            Tokens of those among them that the first ring holds.
+
+        Returns
+        -------
+        Tensor of shape ``(batch, tokens - clean, width)``
+            For the noisy block.
+        KVRing
+            With the first ``settled`` tokens.
+        KVRing
+            With all clean ones.
+
+        Raises
+        ------
+        ValueError
+            For a part of a block.
+        """
+        self._check_whole(clean)
+        self._check_whole(settled)
+        positions, visible = self._places(x, cache)
+        if x.shape[-2] == clean:
+            out, new = x, self.transformer.key_values(x, condition, positions, visible, cache.key_values)
+        else:
+            out, new = self.transformer.with_keys(x, condition, positions, visible, cache.key_values)
+        rings = [self._kept(cache, KeyValues(*(part[..., :count, :] for part in new)))
+                 if count else cache for count in dict.fromkeys((settled, clean))]  # fmt: skip
+        return out[..., clean:, :], rings[0], rings[-1]
 
     def two_copy(
         self,
@@ -207,7 +245,7 @@ class BlockCausalTransformer(nn.Module):
         ----------
         noisy, clean : Tensor of shape ``(batch, tokens, width)``
             Features of both copies of all blocks.
-        noisy_condition, clean_condition : Tensor of shape ``(batch, tokens, width)``
+        noisy_condition, clean_condition : Tensor of shape ``(batch, tokens, width)``, or with 1 for axes
             What modulates them; the second at time 0.
         oldest : Tensor, optional
             See `two_copy_visible`.
@@ -220,9 +258,26 @@ class BlockCausalTransformer(nn.Module):
         tokens = noisy.shape[-2]
         positions = torch.arange(tokens, device=noisy.device)
         visible = two_copy_visible(positions // self.block, self.window, oldest)
-        x, condition = torch.cat([noisy, clean], -2), torch.cat([noisy_condition, clean_condition], -2)
+        modulation = [part.expand_as(noisy) for part in (noisy_condition, clean_condition)]
+        x, condition = torch.cat([noisy, clean], -2), torch.cat(modulation, -2)
         out: Tensor = self.transformer(x, condition, positions.repeat(2), visible)
         return out[..., :tokens, :]
+
+    def _check_whole(self, tokens: int) -> None:
+        if tokens % self.block:
+            raise ValueError(
+                f"only whole blocks of {self.block} tokens are kept, got {tokens} tokens; give the rest "
+                "as known sites of the next block"
+            )
+
+    def _kept(self, cache: KVRing, new: KeyValues, *, in_place: bool = False) -> KVRing:
+        """Return the ring with further tokens, moved back where positions are fixed."""
+        cache = cache.append(new, in_place=in_place)
+        if self.positions == "fixed":
+            # Zero until the ring is full: no branch, so that a compiled graph is the same for every block.
+            beyond = (cache.next_position - cache.capacity).clamp_min(0)
+            cache = cache.rotate(-beyond, in_place=in_place)
+        return cache
 
     def _places(self, x: Tensor, cache: KVRing | None) -> tuple[Tensor, Tensor]:
         """Return the positions of tokens and whom they see, slots of the ring first."""

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from sciffusion.continuous.denoiser import NetworkDenoiser, NoisyState
 from sciffusion.continuous.prediction import ContinuousPrediction
 from sciffusion.networks.block_causal import BlockPositions
-from sciffusion.networks.block_network import BlockNetwork
+from sciffusion.networks.block_network import BlockNetwork, BlockVariant
 
 __all__ = ["BlockLatentDenoiser", "BlockLatentTransformer"]
 
 
 class BlockLatentTransformer(BlockNetwork):
-    """Block-causal transformer over frames of real values.
+    """Block-causal or encoder-decoder transformer over frames of real values.
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ class BlockLatentTransformer(BlockNetwork):
     width, depth, n_heads, positions, dropout
         See `BlockCausalTransformer`.
     n_conditions : int, default 0
+        See `BlockNetwork`.
+    variant : {"block_causal", "encoder_decoder"}, default "block_causal"
         See `BlockNetwork`.
     """
 
@@ -45,15 +47,17 @@ class BlockLatentTransformer(BlockNetwork):
         positions: BlockPositions = "fixed",
         n_conditions: int = 0,
         dropout: float = 0.0,
+        variant: BlockVariant = "block_causal",
     ) -> None:
         super().__init__(
             width=width, depth=depth, n_heads=n_heads, block=block, window=window, positions=positions,
-            n_conditions=n_conditions, use_times=True, dropout=dropout,
+            n_conditions=n_conditions, use_times=True, dropout=dropout, variant=variant,
         )  # fmt: skip
         #: What the network is built from.
         self.sizes: dict[str, Any] = {
             "channels": channels, "block": block, "window": window, "width": width, "depth": depth,
             "n_heads": n_heads, "positions": positions, "n_conditions": n_conditions, "dropout": dropout,
+            "variant": variant,
         }  # fmt: skip
         self.project_in = nn.Linear(channels, width)
         self.output = nn.Linear(width, channels)

@@ -43,17 +43,14 @@ class KeyValues(NamedTuple):
 
 
 class _Rotation(NamedTuple):
-    """Cosines and sines of the angles of a sequence, which all layers share."""
+    """Cosines and signed sines of the angles of a sequence, which all layers share."""
 
     cosine: Tensor
     sine: Tensor
 
     def turn(self, x: Tensor) -> Tensor:
-        half = x.shape[-1] // 2
-        first, second = x[..., :half], x[..., half:]
-        return torch.cat(
-            [first * self.cosine - second * self.sine, first * self.sine + second * self.cosine], dim=-1
-        )
+        # (a, b) becomes (a cos - b sin, b cos + a sin): the other half is half a turn of the features away.
+        return torch.addcmul(x * self.cosine, x.roll(x.shape[-1] // 2, -1), self.sine)
 
 
 def _rotation(x: Tensor, features: int, positions: Tensor, longest: float = 1e4) -> _Rotation:
@@ -63,7 +60,8 @@ def _rotation(x: Tensor, features: int, positions: Tensor, longest: float = 1e4)
     angles = positions.to(x.device, torch.float64)[..., None] * rates
     if positions.ndim > 1:
         angles = angles.unsqueeze(-3)  # heads share their positions
-    return _Rotation(torch.cos(angles).to(x.dtype), torch.sin(angles).to(x.dtype))
+    cosine, sine = torch.cos(angles).to(x.dtype), torch.sin(angles).to(x.dtype)
+    return _Rotation(torch.cat([cosine, cosine], dim=-1), torch.cat([-sine, sine], dim=-1))
 
 
 def rotate(x: Tensor, positions: Tensor, longest: float = 1e4) -> Tensor:
@@ -88,21 +86,24 @@ class _Attention(nn.Module):
         self.project_in = nn.Linear(width, 3 * width)
         self.project_out = nn.Linear(width, width)
 
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values, not rotated, of shape ``(batch, heads, tokens, features)``."""
-        parts = self.project_in(x).unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-3, -2)
-        return parts[0], parts[1], parts[2]
-
     def forward(
         self, x: Tensor, rotation: _Rotation, visible: Tensor | None, past: KeyValues | None
     ) -> tuple[Tensor, KeyValues]:
-        query, key, value = self.heads(x)
-        own = KeyValues(rotation.turn(key), value)
+        # Queries and keys, (2, batch, heads, tokens, features), are turned together.
+        parts = self.project_in(x).unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-3, -2)
+        turned = rotation.turn(parts[:2])
+        own = KeyValues(turned[1], parts[2])
         seen = own if past is None else _joined(past, own)
-        mixed = functional.scaled_dot_product_attention(
-            rotation.turn(query), seen.keys, seen.values, attn_mask=visible
-        )
+        mixed = functional.scaled_dot_product_attention(turned[0], seen.keys, seen.values, attn_mask=visible)
         return self.project_out(mixed.transpose(-3, -2).flatten(-2)), own
+
+    def key_values(self, x: Tensor, rotation: _Rotation) -> KeyValues:
+        """Return keys and values alone, which need neither queries nor what is attended to."""
+        width = x.shape[-1]
+        weight, bias = self.project_in.weight[width:], self.project_in.bias[width:]
+        parts = functional.linear(x, weight, bias).unflatten(-1, (2, self.n_heads, -1))
+        key, value = parts.movedim(-3, 0).transpose(-3, -2)
+        return KeyValues(rotation.turn(key), value)
 
 
 def _joined(past: KeyValues, own: KeyValues) -> KeyValues:
@@ -126,16 +127,25 @@ class _Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        condition: Tensor,
+        active: Tensor,
         rotation: _Rotation,
         visible: Tensor | None,
         past: KeyValues | None,
     ) -> tuple[Tensor, KeyValues]:
-        shift, scale, gate, shift2, scale2, gate2 = self.modulation(functional.silu(condition)).chunk(6, -1)
-        mixed, own = self.attention((1.0 + scale) * self.norm(x) + shift, rotation, visible, past)
-        x = x + gate * self.dropout(mixed)
-        hidden = functional.gelu(self.expand((1.0 + scale2) * self.norm(x) + shift2), approximate="tanh")
-        return x + gate2 * self.dropout(self.contract(hidden)), own
+        shift, scale, gate, shift2, scale2, gate2 = self.modulation(active).chunk(6, -1)
+        modulated = torch.addcmul(shift, self.norm(x), 1.0 + scale)
+        mixed, own = self.attention(modulated, rotation, visible, past)
+        x = torch.addcmul(x, gate, self.dropout(mixed))
+        modulated = torch.addcmul(shift2, self.norm(x), 1.0 + scale2)
+        hidden = functional.gelu(self.expand(modulated), approximate="tanh")
+        return torch.addcmul(x, gate2, self.dropout(self.contract(hidden))), own
+
+    def key_values(self, x: Tensor, active: Tensor, rotation: _Rotation) -> KeyValues:
+        """Return the keys and values of the tokens and leave the rest of the layer out."""
+        width = x.shape[-1]
+        weight, bias = self.modulation.weight[: 2 * width], self.modulation.bias[: 2 * width]
+        shift, scale = functional.linear(active, weight, bias).chunk(2, -1)
+        return self.attention.key_values(torch.addcmul(shift, self.norm(x), 1.0 + scale), rotation)
 
 
 class ModulatedTransformer(nn.Module):
@@ -187,8 +197,8 @@ class ModulatedTransformer(nn.Module):
         ----------
         x : Tensor of shape ``(batch, tokens, width)``
             Token features.
-        condition : Tensor of shape ``(batch, tokens, width)``, or with 1 for tokens
-            What modulates them.
+        condition : Tensor of shape ``(batch, tokens, width)``, or with 1 for axes
+            What modulates them; where all tokens have the same, 1 for their axis saves work.
         positions : Tensor of shape ``(tokens,)`` or ``(batch, tokens)``, optional
             0, 1, 2, ... by default.
         visible : Tensor of bool, broadcastable to ``(batch, heads, tokens, past + tokens)``, optional
@@ -202,6 +212,22 @@ class ModulatedTransformer(nn.Module):
         """
         return self._run(x, condition, positions, visible, past, None)
 
+    def key_values(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        positions: Tensor | None = None,
+        visible: Tensor | None = None,
+        past: KeyValues | None = None,
+    ) -> KeyValues:
+        """Return the keys and values of ``x`` (not of ``past``) in every layer; see `forward`.
+
+        What the last layer makes of them is left out.
+        """
+        kept: list[KeyValues] = []
+        self._run(x, condition, positions, visible, past, kept, whole=False)
+        return _stacked(kept)
+
     def with_keys(
         self,
         x: Tensor,
@@ -213,8 +239,7 @@ class ModulatedTransformer(nn.Module):
         """Evaluate, and return the keys and values of ``x`` (not of ``past``) as well (see `forward`)."""
         kept: list[KeyValues] = []
         out = self._run(x, condition, positions, visible, past, kept)
-        keys, values = (torch.stack(parts) for parts in zip(*kept, strict=True))
-        return out, KeyValues(keys, values)
+        return out, _stacked(kept)
 
     def _run(
         self,
@@ -224,16 +249,35 @@ class ModulatedTransformer(nn.Module):
         visible: Tensor | None,
         past: KeyValues | None,
         kept: list[KeyValues] | None,
+        whole: bool = True,
     ) -> Tensor:
-        """Evaluate, and add the keys and values of every layer to ``kept`` where it is given."""
+        """Evaluate, and add the keys and values of every layer to ``kept`` where it is given.
+
+        Where it is not ``whole`` it ends with those of the last layer.
+        """
         if positions is None:
             positions = torch.arange(x.shape[-2], device=x.device)
-        rotation = _rotation(x, self.head_features, positions)
+        rotation, active = _rotation(x, self.head_features, positions), functional.silu(condition)
+        additive = _additive(visible, x.dtype)
         for layer, block in enumerate(self.blocks):
+            if not whole and kept is not None and layer == len(self.blocks) - 1:
+                kept.append(block.key_values(x, active, rotation))
+                return x
             layer_past = None if past is None else KeyValues(past.keys[layer], past.values[layer])
-            x, own = block(x, condition, rotation, visible, layer_past)
+            x, own = block(x, active, rotation, additive, layer_past)
             if kept is not None:
                 kept.append(own)
-        shift, scale = self.modulation(functional.silu(condition)).chunk(2, -1)
-        out: Tensor = (1.0 + scale) * self.norm(x) + shift
-        return out
+        shift, scale = self.modulation(active).chunk(2, -1)
+        return torch.addcmul(shift, self.norm(x), 1.0 + scale)
+
+
+def _additive(visible: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return 0 for what is seen and minus infinity for the rest, once for all layers."""
+    if visible is None:
+        return None
+    return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, -torch.inf)
+
+
+def _stacked(kept: list[KeyValues]) -> KeyValues:
+    keys, values = (torch.stack(parts) for parts in zip(*kept, strict=True))
+    return KeyValues(keys, values)
