@@ -79,7 +79,7 @@ class CodecObjective:
         low, high = GAIN_DECIBELS
         gains = low + (high - low) * torch.rand(batch, 1, generator=generator, device=device)
         crops = crops * 10.0 ** (gains / 20.0)
-        past, samples = crops.split([self.spectrogram.delay, length - self.spectrogram.delay], dim=1)
+        past, samples = crops[:, : self.spectrogram.delay], crops[:, self.spectrogram.delay :]
         return log_magnitudes(self.spectrogram.analyse(samples, past)[0])
 
     def distance(self, found: Tensor, levels: Tensor) -> Tensor:
@@ -171,7 +171,9 @@ def fit_light_codec(
         If an option is outside its range.
     """
     spectrogram = spectrogram or CausalSpectrogram()
-    if noise < 0:
+    if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"channels must be an integer >= 1, got {channels!r}")
+    if not noise >= 0:
         raise ValueError(f"noise must be >= 0, got {noise}")
     frame = MERGED * spectrogram.hop
     frames = MERGED * max(round(CROP_SECONDS * sample_rate / frame), WARM_UP)
@@ -223,13 +225,12 @@ def _some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _typical_levels(objective: CodecObjective, rows: Tensor, generator: torch.Generator) -> Tensor:
-    parts = [objective.levels(part, generator) for part in _some(rows, 200, generator).split(20)]
+    parts = [objective.levels(part, generator) for part in torch.split(_some(rows, 200, generator), 20)]
     return torch.cat(parts).mean((0, 1))
 
 
 def _latent_statistics(codec: LightCodec, rows: Tensor, generator: torch.Generator) -> LatentStatistics:
     whole = rows.shape[1] // codec.hop * codec.hop
-    parts = [
-        codec.encode(part[:, :whole].float() / 32768.0) for part in _some(rows, 1000, generator).split(20)
-    ]
+    chosen = torch.split(_some(rows, 1000, generator)[:, :whole], 20)
+    parts = [codec.encode(part.float() / 32768.0) for part in chosen]
     return LatentStatistics.of(torch.cat(parts)[:, WARM_UP:])

@@ -166,7 +166,7 @@ class LightCodecNetwork(nn.Module):
         """Return latents ``(batch, frames / 2, channels)`` of log magnitudes ``(batch, frames, bins)``."""
         x = self.spectrum_in(0.5 * (levels - self.typical))
         x, fine = _through(self.fine_in, x, pasts[: len(self.fine_in)])
-        x = self.merge(x.unflatten(1, (-1, MERGED)).flatten(2))
+        x = self.merge(x.reshape(len(x), -1, MERGED * self.sizes.fine))
         x, coarse = _through(self.coarse_in, x, pasts[len(self.fine_in) :])
         return self.unit(self.to_latents(x)), fine + coarse
 
@@ -174,7 +174,7 @@ class LightCodecNetwork(nn.Module):
         """Return log magnitudes ``(batch, 2 frames, bins)`` of latents ``(batch, frames, channels)``."""
         x = self.from_latents(latents)
         x, coarse = _through(self.coarse_out, x, pasts[: len(self.coarse_out)])
-        x = self.split(x).unflatten(2, (MERGED, -1)).flatten(1, 2)
+        x = self.split(x).reshape(len(x), -1, self.sizes.fine)
         x, fine = _through(self.fine_out, x, pasts[len(self.coarse_out) :])
         return self.typical + 2.0 * self.spectrum_out(x), coarse + fine
 

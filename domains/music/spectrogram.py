@@ -107,7 +107,8 @@ class CausalSpectrogram:
         frames = torch.fft.irfft(spectra * (self.window / 4.0), n=self.window) * hann
         known = torch.cat([past, frames], dim=1)
         count = self._overlap + 1
-        parts = pad(known, (0, count * self.hop - self.window)).unflatten(-1, (count, self.hop))
+        filled = pad(known, (0, count * self.hop - self.window))
+        parts = filled.reshape(len(known), known.shape[1], count, self.hop)
         length = spectra.shape[1]
         # Always in the same order, so that pieces round as the whole does.
         total = parts[:, self._overlap : self._overlap + length, 0]

@@ -47,5 +47,5 @@ def test_a_frame_ends_with_its_hop() -> None:
 
 @pytest.mark.parametrize(("window", "hop"), [(2, 1), (255, 64), (256, 129), (256, 0)])
 def test_windows_and_hops_are_checked(window: int, hop: int) -> None:
-    with pytest.raises(ValueError, match="window|hop"):
+    with pytest.raises(ValueError, match=r"window|hop"):
         CausalSpectrogram(window=window, hop=hop)
