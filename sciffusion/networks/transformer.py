@@ -101,7 +101,7 @@ class _Attention(nn.Module):
         """Return keys and values alone, which need neither queries nor what is attended to."""
         width = x.shape[-1]
         weight, bias = self.project_in.weight[width:], self.project_in.bias[width:]
-        parts = functional.linear(x, weight, bias).unflatten(-1, (2, self.n_heads, -1))
+        parts = functional.linear(x, weight, bias).reshape(*x.shape[:-1], 2, self.n_heads, -1)
         key, value = parts.movedim(-3, 0).transpose(-3, -2)
         return KeyValues(rotation.turn(key), value)
 
@@ -261,6 +261,7 @@ class ModulatedTransformer(nn.Module):
         additive = _additive(visible, x.dtype)
         for layer, block in enumerate(self.blocks):
             if not whole and kept is not None and layer == len(self.blocks) - 1:
+                assert isinstance(block, _Block)
                 kept.append(block.key_values(x, active, rotation))
                 return x
             layer_past = None if past is None else KeyValues(past.keys[layer], past.values[layer])

@@ -8,22 +8,33 @@ ones computes once a block. When a block is clean, one evaluation writes it into
 when the next block is begun); it counts. With K evaluations a block, n blocks after a prompt cost
 :math:`n (K + 1)` evaluations, and one less without a prompt, whose first block has nothing before it.
 
+With *revise* M the newest M clean blocks are not settled: they stay pending and are read anew for every
+block, under the condition that holds for them then, so that what is known late of a block (the sound of
+another player, say) still reaches the blocks after it. A block that was made M + 1 blocks ago is settled
+under the condition of that moment. This is one evaluation a block as before, of :math:`M + 1` blocks instead
+of one, and equals one masked evaluation of the whole history in which every block has that condition.
+
+*Fused*, the commit is made together with the first step of the block after it: a block then costs K
+evaluations instead of K + 1, the first of them over more tokens. Equal but for rounding.
+
 The noise of a step hangs on (seed, block, step), so a stream of blocks equals a run made at once, and a
 stream restored from a snapshot goes on as it would have.
 
 Arriola et al., *Block Diffusion: Interpolating Between Autoregressive and Diffusion Language Models*, arXiv
-2503.09573.
+2503.09573; Novack et al., *Live Music Diffusion Models*, arXiv 2605.22717 (blocks read anew while another
+player is heard; commit and first step in one evaluation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from sciffusion.sampling.block_past import BlockPast, ReadingNetwork, conditions_of_blocks
 from sciffusion.sampling.block_stream import BlockSamples, BlockStream, DenoiserAfter, GeneratedBlock
 from sciffusion.sampling.driver import sample
 from sciffusion.sampling.grids import checked_grid
@@ -44,6 +55,8 @@ class _Network(Protocol):
 
     def commit(self, x: Tensor, condition: Any, cache: Any) -> Any: ...
 
+    def extend(self, clean: Tensor, clean_condition: Any, cache: Any, *, settled: int) -> Any: ...
+
 
 class _Denoiser(Protocol):
     @property
@@ -62,8 +75,8 @@ class BlockCausalGenerator:
     ----------
     denoiser : Denoiser
         Called as ``denoiser(state, condition, cache)`` on the state of one block; its ``network`` has
-        ``block``, ``start_cache(items)`` and ``commit(x, condition, cache)``, as `BlockTokenTransformer` and
-        `BlockLatentTransformer` have them.
+        ``block``, ``start_cache(items)``, ``commit(x, condition, cache)`` and, for ``revise`` and ``fused``,
+        ``extend``, as `BlockTokenTransformer` and `BlockLatentTransformer` have them.
     solver : Solver
         Makes the steps inside a block.
     grid : Tensor
@@ -79,13 +92,17 @@ class BlockCausalGenerator:
         Drafted steps that are verified in one evaluation (see `speculative_sample`); 1 drafts none.
     drafter : Denoiser, optional
         A cheaper denoiser that drafts, called with the state of a block alone.
+    revise : int, default 0
+        Newest clean blocks whose conditions may still change.
+    fused : bool, default False
+        Whether clean blocks are read in the first evaluation of the next one.
     dtype, device
         Of the noise on continuous paths, and of all values.
 
     Raises
     ------
     ValueError
-        For a grid that is none, or drafts with hooks.
+        For a grid that is none, drafts with hooks or fused, or ``revise`` below 0.
     """
 
     def __init__(
@@ -100,15 +117,26 @@ class BlockCausalGenerator:
         other_conditions: Sequence[Any] | None = None,
         draft: int = 1,
         drafter: Any = None,
+        revise: int = 0,
+        fused: bool = False,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
         if draft > 1 and hooks:
             raise ValueError("drafted steps are not shown to hooks: give hooks= or draft=, not both")
+        if draft > 1 and fused:
+            raise ValueError("drafts evaluate copies of a block: give draft= or fused=True, not both")
+        if revise < 0:
+            raise ValueError(f"revise must be a number of blocks >= 0, got {revise}")
         self.denoiser, self.solver, self.grid = denoiser, solver, checked_grid(grid)
         self.frame_shape = tuple(frame_shape)
         self.guidance, self.hooks, self.other_conditions = guidance, tuple(hooks), other_conditions
         self.draft, self.drafter, self.dtype, self.device = draft, drafter, dtype, device
+        self.revise, self.fused = revise, fused
+        self._reading = denoiser
+        if fused:
+            self._reading = copy.copy(denoiser)
+            self._reading.network = ReadingNetwork(denoiser.network)  # type: ignore[misc]
 
     @property
     def _network(self) -> _Network:
@@ -160,7 +188,7 @@ class BlockCausalGenerator:
             Stays as it is.
         condition : object, optional
             Passed to the denoiser and to the commit; a callable gives that of a block from its number, and
-            the keys and values of the block keep it.
+            the keys and values of the block keep it. With ``revise`` it is asked again for the newest blocks.
 
         Returns
         -------
@@ -169,13 +197,17 @@ class BlockCausalGenerator:
         GeneratedBlock
             The block.
         """
-        stream = self._committed(stream, condition)
-        conditions = self._conditions(_of_block(condition, stream.number), condition is not None)
-        after = DenoiserAfter(self.denoiser, conditions, stream.caches)
+        conditions = self._conditions(
+            condition(stream.number) if callable(condition) else condition, condition is not None
+        )
+        past = self._past(stream, condition)
+        after = DenoiserAfter(self._reading, conditions, past.unread if self.fused else past.read())
         values, nfe = self._run(after, self._noise(stream), conditions[0], stream)
-        nfe += stream.nfe
+        caches = past.settled()
+        nfe += past.nfe + stream.nfe
         block = GeneratedBlock(stream.number, values, nfe)
-        following = replace(stream, pending=values, given=values[:, :0], number=stream.number + 1, nfe=nfe)
+        pending = torch.cat([stream.pending[:, past.settling :], values], dim=1)
+        following = BlockStream(caches, pending, values[:, :0], stream.number + 1, stream.seed, nfe)
         return following, block
 
     def stream(
@@ -205,7 +237,10 @@ class BlockCausalGenerator:
         condition: Any = None,
         stream: BlockStream | None = None,
     ) -> BlockSamples:
-        """Make ``n_blocks`` blocks after the prompt, or after a stream (see `start` and `advance`)."""
+        """Make ``n_blocks`` blocks after the prompt, or after a stream (see `start` and `advance`).
+
+        The samples begin with what was pending: the prompt, or the newest blocks of the stream.
+        """
         if stream is None:
             stream = self.start(items, seed=seed, prompt=prompt, conditioned=condition is not None)
         parts = [stream.pending]
@@ -235,25 +270,17 @@ class BlockCausalGenerator:
             return (condition, *self.other_conditions)
         return (condition, None) if guided and conditioned else (condition,)
 
-    def _committed(self, stream: BlockStream, condition: Any) -> BlockStream:
-        """Write the clean blocks that are pending into the caches."""
-        size, tokens = self._network.block, stream.pending.shape[1]
-        if tokens == 0:
-            return stream
-        # With a condition for all blocks they go in together.
-        step = size if callable(condition) else tokens
-        caches, nfe = stream.caches, stream.nfe
-        with torch.inference_mode():
-            for start in range(0, tokens, step):
-                number = stream.number - (tokens - start) // size
-                conditions = self._conditions(_of_block(condition, number), condition is not None)
-                x = stream.pending[:, start : start + step]
-                caches = tuple(
-                    self._network.commit(x, given, cache)
-                    for given, cache in zip(conditions, caches, strict=True)
-                )
-                nfe += len(caches)
-        return replace(stream, caches=caches, pending=stream.pending[:, :0], nfe=nfe)
+    def _past(self, stream: BlockStream, condition: Any) -> BlockPast:
+        """Return the clean blocks before the next one, those that are pending not read yet."""
+        size = self._network.block
+        count = stream.pending.shape[1] // size
+        numbers = range(stream.number - count, stream.number)
+        given = [condition(number) for number in numbers] if callable(condition) else [condition]
+        by_block = [self._conditions(one, condition is not None) for one in given] if count else []
+        # One for all blocks is handed on as it is.
+        told = [conditions_of_blocks(parts, size) for parts in zip(*by_block, strict=True)]
+        settling = max(count - self.revise, 0) * size
+        return BlockPast(self._network, stream.caches, stream.pending, told, settling)
 
     def _noise(self, stream: BlockStream) -> State:
         """Return the state from which a block starts."""
@@ -286,7 +313,3 @@ class BlockCausalGenerator:
             hooks=hooks,
         )  # fmt: skip
         return result.samples, result.nfe
-
-
-def _of_block(condition: Any | Callable[[int], Any], number: int) -> Any:
-    return condition(number) if callable(condition) else condition
