@@ -353,7 +353,7 @@ class LiveMusicDiffusion(MusicModel):
 
     def _maker(self) -> BlockMaker:
         self._check_generation()
-        training = self._settings_.training()
+        training = self._settings_.training(self.layout_)
         network = self._on_device(self._network_)
         return BlockMaker(
             network, self.codec_.to(self._compute_device()), self.layout_, path=training.path,

@@ -109,10 +109,11 @@ class MusicSettings:
         )  # fmt: skip
         return network
 
-    def training(self) -> MusicTraining:
+    def training(self, layout: ControlLayout) -> MusicTraining:
         """Return what windows are and what is left out of them."""
         share = self.control_dropout
-        late = {"partner": (-self.block, self.block)}
+        # A partner's future is unknown; with a delay, a whole block of it is known.
+        late = {"partner": (-self.block, self.block)} if "partner" in layout.names else {}
         return MusicTraining(
             n_blocks=self.train_blocks, history=self.history_dropout, clean_noise=self.clean_noise,
             controls=ControlDropout(all=share, each=share, piece=share, late=late),
@@ -232,7 +233,7 @@ class MusicModel(DiffusionEstimator):
             self._network_ = settings.network(self.codec_.channels, self.layout_.width)
         self.history_ = fit_music_network(
             self._network_, kept.latents, kept.conditions, options=settings.options(), seed=self.seed_,
-            layout=self.layout_, held_out=back, training=settings.training(), train=self._train,
+            layout=self.layout_, held_out=back, training=settings.training(self.layout_), train=self._train,
         )  # fmt: skip
         self._network_.eval()
         return self
@@ -261,7 +262,7 @@ class MusicModel(DiffusionEstimator):
         seed = int(self._generator(_SCORE).initial_seed())
         return -held_out_loss(
             self._on_device(self._network_), music.latents, music.conditions, layout=self.layout_,
-            training=self._settings_.training(), seed=seed,
+            training=self._settings_.training(self.layout_), seed=seed,
         )  # fmt: skip
 
     def _check_generation(self) -> None:
