@@ -20,7 +20,9 @@ from sciffusion.estimators.persistence import (
 )
 
 from .codec import Codec
+from .encodec_codec import EncodecCodec
 from .light_codec import LightCodec
+from .spectral_codec import SpectralCodec
 
 __all__ = ["codec_from_description", "load_codec", "save_codec"]
 
@@ -84,4 +86,8 @@ def load_codec(path: str | os.PathLike[str]) -> Codec:
 
 
 def _kinds() -> dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Codec]]:
-    return {"light": LightCodec.from_description}
+    return {
+        "encodec": EncodecCodec.from_description,
+        "light": LightCodec.from_description,
+        "spectral": SpectralCodec.from_description,
+    }

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sciffusion.estimators.persistence import ModelFileError
+
 from .codec import CodecState, LatentStatistics
 from .light_codec_network import MERGED, CodecSizes, LightCodecNetwork
 from .phase import spectra_of_peaks
@@ -259,13 +261,14 @@ class LightCodec:
         FileNotFoundError
             If there is no such file.
         ModelFileError
-            If the file is damaged or holds something else.
+            If the file is damaged, or holds something else or another codec.
         """
         from .codec_files import load_codec
 
         codec = load_codec(path)
         if not isinstance(codec, cls):
-            raise ValueError(f"{os.fspath(path)!r} holds a codec of another kind, {type(codec).__name__}")
+            found = type(codec).__name__
+            raise ModelFileError(f"{os.fspath(path)!r} holds a codec of another kind, {found}")
         return codec
 
     def _check(self, value: Tensor, name: str, axes: int, shape: str) -> None:

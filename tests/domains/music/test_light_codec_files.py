@@ -12,6 +12,7 @@ from sciffusion.domains.music import Codec, LatentStatistics
 from sciffusion.domains.music.codec_files import codec_from_description, load_codec, save_codec
 from sciffusion.domains.music.light_codec import LightCodec
 from sciffusion.domains.music.light_codec_network import CodecSizes, LightCodecNetwork
+from sciffusion.domains.music.spectral_codec import SpectralCodec
 from sciffusion.domains.music.spectrogram import CausalSpectrogram
 from sciffusion.estimators.persistence import ModelContent, ModelFileError, write_model_file
 
@@ -87,3 +88,14 @@ def test_files_that_hold_no_codec_are_refused(codec: LightCodec, tmp_path: Path)
         LightCodec.load(path)
     with pytest.raises(FileNotFoundError):
         codec.save(tmp_path / "missing" / "codec.safetensors")
+
+
+def test_a_codec_without_training_is_stored_too(codec: LightCodec, tmp_path: Path) -> None:
+    path = tmp_path / "codec.safetensors"
+    spectral = SpectralCodec(8000, 64, 16)
+    save_codec(spectral, path)
+    again = load_codec(path)
+    assert isinstance(again, SpectralCodec)
+    assert _same(spectral, again)
+    with pytest.raises(ModelFileError, match="codec of another kind, SpectralCodec"):
+        LightCodec.load(path)
