@@ -119,6 +119,8 @@ class BlockMaker:
                 self._denoiser, solver, self._grid(max(nfe // solver.nfe, 1)),
                 frame_shape=(self.codec.channels,), device=self.device,
                 guidance=ClassifierFreeGuidance(self._guidance) if guided else (),
+                # A partner's sound of a block may come after the block: the newest one but one is read anew.
+                revise=1 if "partner" in self.layout.names else 0, fused=True,
             )  # fmt: skip
         return self._generators[nfe]
 
@@ -219,8 +221,9 @@ class BlockRun:
             self._conditions[self._stream.number] = condition
             given = self._condition
         self._stream, block = maker.generator(nfe).advance(self._stream, given)
-        # The block just made is written into the cache when the next one is begun, under its condition.
-        self._conditions = {n: c for n, c in self._conditions.items() if n == block.number}
+        # What is pending is read again for the next block, under the conditions that hold then.
+        oldest = self._stream.number - self._stream.pending.shape[1] // maker.block
+        self._conditions = {n: c for n, c in self._conditions.items() if n >= oldest}
         with torch.inference_mode():
             raw = maker.codec.statistics.denormalise(block.values)
             audio, self._decoder = maker.codec.decode_next(raw, self._decoder)
