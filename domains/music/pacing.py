@@ -18,9 +18,8 @@ slack is a tenth of a block. The aim is the largest K allowed whose typical time
 .95 of a block, as the fill would only shrink with more.
 
 As a block adds its length B, the fill stays below *prebuffer* = S + B: one block, and the longest that one
-takes, with a margin. A control is heard S seconds after the block that first knows it is begun, and that block
-is begun at most B later: reaction times lie between S and S + B = prebuffer, whatever the capacity of the
-ring.
+takes, with a margin. A control is heard S seconds after the block that first knows it is begun, which is at
+most B later: reaction times lie between S and S + B = prebuffer, whatever the capacity of the ring.
 
 **How many evaluations.** With :math:`f < \text{reserve} + H(K)` the block might come too late. Then K falls
 to the first of :math:`K_\text{wanted}, K_\text{wanted}/2, K_\text{wanted}/4, \ldots` down to the lowest
