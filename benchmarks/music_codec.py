@@ -179,7 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows, examples = played_rows(codec, judged, notes=notes)
     table = summary(pd.DataFrame(rows))
     audio = torch.stack([torch.from_numpy(excerpt.samples) for excerpt in judged[:2]])
-    equality = pd.DataFrame(equality_rows(codec, audio[:, : 50 * codec.hop]))
+    whole = min(audio.shape[1] // codec.hop, 50) * codec.hop
+    equality = pd.DataFrame(equality_rows(codec, audio[:, :whole]))
     cost = cost_row(codec)
     bars = codec_bars(table, equality, cost)
     if options.quick and options.codec is None:
@@ -198,7 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw_spectrograms(examples, options.out / "spectrograms.png")
     pictures = "![music_codec.png](music_codec.png)\n\n![spectrograms.png](spectrograms.png)"
     sections.append(("Pictures", pictures))
-    header = run_header(options.quick, None if arguments is None else ["music_codec.py", *arguments])
+    words = sys.argv[1:] if arguments is None else arguments
+    # Folders of this machine say nothing to a reader: their names do.
+    named = [Path(word).name if "/" in word else word for word in words]
+    header = run_header(options.quick, ["music_codec.py", *named])
     header["excerpts"] = f"{len(judged)} of {options.seconds:g} s from test pieces"
     header["CPU seconds"] = f"{time.process_time() - began:.0f}, of which training {trained:.0f}"
     write_markdown(options.out / "report.md", "What the light codec leaves of music", header, sections)
