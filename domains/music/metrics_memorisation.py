@@ -159,7 +159,7 @@ def nearest_passages(queries: Tensor, pieces: Sequence[Tensor]) -> NearestPassag
     asked = _centred(queries)
     norms = asked.flatten(1).norm(dim=1, keepdim=True)
     asked = asked / torch.where(norms > 0.0, norms, 1.0)[..., None]
-    blocks = torch.split(asked, max(1, _BLOCK // (12 * len(corpus))))  # type: ignore[no-untyped-call]
+    blocks = torch.split(asked, max(1, _BLOCK // (12 * len(corpus))))
     found = [_best(part, corpus, heard, places) for part in blocks]
     best, index, keys = (torch.cat(parts) for parts in zip(*found, strict=True))
     starts = torch.tensor([0, *(len(piece) for piece in pieces)]).cumsum(0).to(index.device)
