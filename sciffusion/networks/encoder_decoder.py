@@ -94,11 +94,11 @@ class ContextCache:
         """Return the last tokens of these and of further ones, without keys and values."""
         parts = []
         for kept, new in ((self.features, features), (self.modulation, modulation)):
-            new = new.expand_as(features)
-            joined = torch.cat([kept.expand(len(new), -1, -1), new.to(kept.dtype)], dim=1)
-            parts.append(joined[:, new.shape[1] :])
+            new = new.expand_as(features).to(kept.dtype)
+            old = kept.expand(len(new), -1, -1)[:, new.shape[1] :]
+            parts.append(torch.cat([old, new[:, -self.capacity :]], dim=1))
         shape = (self.keys.shape[0], len(features), *self.keys.shape[2:])
-        unknown = self.keys.new_full((1, 1, 1, 1, 1), torch.nan).expand(shape)
+        unknown = self.keys.new_full(shape, torch.nan)
         count = (self.count + features.shape[1]).clamp_max(self.capacity)
         return ContextCache(parts[0], parts[1], unknown, unknown, count)
 
@@ -265,9 +265,8 @@ class EncoderDecoderTransformer(nn.Module):
             out, own = features, self.transformer.key_values(features, modulation, None, visible)
         else:
             out, own = self.transformer.with_keys(features, modulation, None, visible)
-        longer = replace(
-            longer, keys=own.keys[..., : self.context, :], values=own.values[..., : self.context, :]
-        )
+        keys, values = (part[..., : self.context, :].contiguous() for part in own)
+        longer = replace(longer, keys=keys, values=values)
         if settled == clean:
             return out[:, self.context :], longer, longer
         first = cache.followed(x[:, :settled], condition[:, :settled]) if settled else cache
