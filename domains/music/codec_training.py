@@ -31,7 +31,7 @@ from .light_codec import LightCodec, log_magnitudes
 from .light_codec_network import MERGED, CodecSizes, LightCodecNetwork
 from .spectrogram import CausalSpectrogram
 
-__all__ = ["CodecObjective", "codec_rows", "fit_light_codec"]
+__all__ = ["CodecObjective", "codec_options", "codec_rows", "fit_light_codec", "training_rows"]
 
 CROP_SECONDS, ROW_SECONDS = 1.0, 2.0
 #: Frames at a crop's start, while the convolutions do not know their past, that are not judged.
@@ -47,14 +47,18 @@ class CodecObjective:
     ----------
     spectrogram : CausalSpectrogram
     sample_rate : int
-    frames : int
-        Spectral frames of a crop; even.
     noise : float
         Largest standard deviation of the noise on latents.
+
+    Attributes
+    ----------
+    frames : int
+        Spectral frames of a crop.
     """
 
-    def __init__(self, spectrogram: CausalSpectrogram, sample_rate: int, frames: int, noise: float) -> None:
-        self.spectrogram, self.frames, self.noise = spectrogram, frames, noise
+    def __init__(self, spectrogram: CausalSpectrogram, sample_rate: int, noise: float) -> None:
+        self.spectrogram, self.noise = spectrogram, noise
+        self.frames = MERGED * _latent_frames(CROP_SECONDS, sample_rate, spectrogram)
         frequencies = torch.linspace(0.0, sample_rate / 2.0, spectrogram.bins)
         weights = 1.0 / (1.0 + frequencies / 700.0)
         self.weights = weights / weights.mean()
@@ -67,7 +71,12 @@ class CodecObjective:
         shape = (len(levels), self.frames // MERGED, network.sizes.channels)
         scale = self.noise * torch.rand(len(levels), 1, 1, generator=generator, device=device)
         noise = scale * torch.randn(shape, generator=generator, device=device)
-        return self.distance(network(levels, noise), levels)
+        return self.distance(self.decoded(network, levels, noise), levels)
+
+    def decoded(self, network: LightCodecNetwork, levels: Tensor, noise: Tensor) -> Tensor:
+        """Return log magnitudes after a round trip with noise on the latents."""
+        found: Tensor = network(levels, noise)
+        return found
 
     def levels(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return log magnitudes ``(batch, frames, bins)`` of a crop of every row, at a random gain."""
@@ -111,6 +120,27 @@ def codec_rows(recordings: Sequence[Audio], sample_rate: int, length: int) -> ND
         filled = np.pad(mono, (0, -len(mono) % length))
         parts.append(np.round(filled * 32767.0).astype(np.int16).reshape(-1, length))
     return np.concatenate(parts)
+
+
+def training_rows(recordings: Sequence[Audio], sample_rate: int, spectrogram: CausalSpectrogram) -> Tensor:
+    """Return rows that are long enough for crops at several places, int16 of shape ``(rows, length)``."""
+    crop = _latent_frames(CROP_SECONDS, sample_rate, spectrogram)
+    spare = round((ROW_SECONDS - CROP_SECONDS) * sample_rate / (MERGED * spectrogram.hop))
+    length = spectrogram.delay + (crop + spare) * MERGED * spectrogram.hop
+    return torch.from_numpy(codec_rows(recordings, sample_rate, length))
+
+
+def codec_options(max_steps: int, batch_size: int, learning_rate: float) -> TrainingOptions:
+    """Return how codecs are trained: a short rise of the learning rate, then half a cosine."""
+    return TrainingOptions(
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_steps=min(100, max_steps // 10),
+        learning_rate_schedule="cosine",
+        evaluate_every=100,
+        gradient_clip=1.0,
+    )
 
 
 def fit_light_codec(
@@ -175,31 +205,16 @@ def fit_light_codec(
         raise ValueError(f"channels must be an integer >= 1, got {channels!r}")
     if not noise >= 0:
         raise ValueError(f"noise must be >= 0, got {noise}")
-    frame = MERGED * spectrogram.hop
-    frames = MERGED * max(round(CROP_SECONDS * sample_rate / frame), WARM_UP)
-    row = (
-        spectrogram.delay
-        + (frames // MERGED + round((ROW_SECONDS - CROP_SECONDS) * sample_rate / frame)) * frame
-    )
-    rows = torch.from_numpy(codec_rows(recordings, sample_rate, row))
+    rows = training_rows(recordings, sample_rate, spectrogram)
     network = _new_network(sizes or CodecSizes(), spectrogram.bins, channels, seed)
-    objective = CodecObjective(spectrogram, sample_rate, frames, noise)
+    objective = CodecObjective(spectrogram, sample_rate, noise)
     generator = torch.Generator().manual_seed(seed)
     network.typical.copy_(_typical_levels(objective, rows, generator))
-    options = TrainingOptions(
-        max_steps=max_steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        warmup_steps=min(100, max_steps // 10),
-        learning_rate_schedule="cosine",
-        evaluate_every=100,
-        gradient_clip=1.0,
-    )
     fit_network(
         network,
         objective,
         (rows,),
-        options=options,
+        options=codec_options(max_steps, batch_size, learning_rate),
         seed=seed,
         device=device,
         trainer_options=trainer_options,
@@ -211,6 +226,10 @@ def fit_light_codec(
     codec = LightCodec(network, placeholder, sample_rate=sample_rate, spectrogram=spectrogram)
     statistics = _latent_statistics(codec, rows, generator)
     return LightCodec(network, statistics, sample_rate=sample_rate, spectrogram=spectrogram)
+
+
+def _latent_frames(seconds: float, sample_rate: int, spectrogram: CausalSpectrogram) -> int:
+    return max(round(seconds * sample_rate / (MERGED * spectrogram.hop)), WARM_UP)
 
 
 def _new_network(sizes: CodecSizes, bins: int, channels: int, seed: int) -> LightCodecNetwork:

@@ -65,11 +65,11 @@ class LightCodec:
         sample_rate: int = 24_000,
         spectrogram: CausalSpectrogram | None = None,
     ) -> None:
-        self._spectrogram = spectrogram or CausalSpectrogram()
-        if network.sizes.bins != self._spectrogram.bins:
+        self.spectrogram = spectrogram or CausalSpectrogram()
+        if network.sizes.bins != self.spectrogram.bins:
             raise ValueError(
-                f"network: it has {network.sizes.bins} bins, a window of {self._spectrogram.window} samples "
-                f"has {self._spectrogram.bins}"
+                f"network: it has {network.sizes.bins} bins, a window of {self.spectrogram.window} samples "
+                f"has {self.spectrogram.bins}"
             )
         self.network = network.eval().requires_grad_(False)
         self._statistics = statistics
@@ -83,7 +83,7 @@ class LightCodec:
     @property
     def hop(self) -> int:
         """Samples a latent frame."""
-        return MERGED * self._spectrogram.hop
+        return MERGED * self.spectrogram.hop
 
     @property
     def channels(self) -> int:
@@ -93,7 +93,7 @@ class LightCodec:
     @property
     def delay(self) -> int:
         """Samples by which decoded audio lags behind what was encoded."""
-        return self._spectrogram.delay
+        return self.spectrogram.delay
 
     @property
     def statistics(self) -> LatentStatistics:
@@ -137,7 +137,7 @@ class LightCodec:
 
     def start_encoding(self, batch: int = 1) -> CodecState:
         """Return the state before the first sample."""
-        state = {"samples": self._spectrogram.start_analysis(batch, self.device)}
+        state = {"samples": self.spectrogram.start_analysis(batch, self.device)}
         return state | _named(self.network.encoder_pasts(batch))
 
     @torch.inference_mode()
@@ -161,15 +161,15 @@ class LightCodec:
         self._check_batch(audio, state["samples"], "audio")
         if audio.shape[1] == 0:
             return audio.new_zeros(len(audio), 0, self.channels), state
-        spectra, past = self._spectrogram.analyse(audio, state["samples"])
+        spectra, past = self.spectrogram.analyse(audio, state["samples"])
         latents, pasts = self.network.encode(log_magnitudes(spectra), _tensors(state))
         return latents, {"samples": past} | _named(pasts)
 
     def start_decoding(self, batch: int = 1) -> CodecState:
         """Return the state before the first frame."""
         state = {
-            "frames": self._spectrogram.start_synthesis(batch, self.device),
-            "phases": torch.zeros(batch, self._spectrogram.bins, dtype=torch.float64, device=self.device),
+            "frames": self.spectrogram.start_synthesis(batch, self.device),
+            "phases": torch.zeros(batch, self.spectrogram.bins, dtype=torch.float64, device=self.device),
         }
         return state | _named(self.network.decoder_pasts(batch))
 
@@ -202,10 +202,10 @@ class LightCodec:
             levels,
             (levels.exp() - FLOOR).clamp_min(0.0),
             state["phases"],
-            window=self._spectrogram.window,
-            hop=self._spectrogram.hop,
+            window=self.spectrogram.window,
+            hop=self.spectrogram.hop,
         )
-        audio, frames = self._spectrogram.synthesise(spectra, state["frames"])
+        audio, frames = self.spectrogram.synthesise(spectra, state["frames"])
         return audio, {"frames": frames, "phases": phases} | _named(pasts)
 
     def to(self, device: torch.device | str) -> LightCodec:
@@ -214,7 +214,7 @@ class LightCodec:
         network.load_state_dict(self.network.state_dict())
         moved = LatentStatistics(self.statistics.mean.to(device), self.statistics.std.to(device))
         return LightCodec(
-            network.to(device), moved, sample_rate=self.sample_rate, spectrogram=self._spectrogram
+            network.to(device), moved, sample_rate=self.sample_rate, spectrogram=self.spectrogram
         )
 
     def description(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -224,7 +224,7 @@ class LightCodec:
         values = {
             "kind": "light",
             "sample_rate": self.sample_rate,
-            "spectrogram": asdict(self._spectrogram),
+            "spectrogram": asdict(self.spectrogram),
             "sizes": asdict(self.network.sizes),
         }
         return tensors, values

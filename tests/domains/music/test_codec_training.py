@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sciffusion.domains.music import Audio, AudioError, reconstruct
-from sciffusion.domains.music.codec_training import CodecObjective, codec_rows, fit_light_codec
+from sciffusion.domains.music.codec_training import CodecObjective, codec_rows, fit_light_codec, training_rows
 from sciffusion.domains.music.light_codec import LightCodec
 from sciffusion.domains.music.light_codec_network import CodecSizes, LightCodecNetwork
 from sciffusion.domains.music.spectrogram import CausalSpectrogram
@@ -108,18 +108,18 @@ def test_a_clip_shorter_than_a_crop_is_enough() -> None:
 
 
 def test_crops_are_at_random_places_and_gains() -> None:
-    objective = CodecObjective(SPECTROGRAM, RATE, 20, 0.1)
-    rows = torch.from_numpy(codec_rows([_tones()], RATE, 8000))
+    objective = CodecObjective(SPECTROGRAM, RATE, 0.1)
+    rows = training_rows([_tones()], RATE, SPECTROGRAM)
     generator = torch.Generator().manual_seed(0)
     first, second = (objective.levels(rows, generator) for _ in range(2))
-    assert first.shape == (len(rows), 20, 129)
+    assert first.shape == (len(rows), objective.frames, 129)
     assert float((first - second).abs().max()) > 0.1
     repeated = objective.levels(rows, torch.Generator().manual_seed(0))
     assert torch.equal(first, repeated)
 
 
 def test_the_loss_is_zero_for_the_truth_alone() -> None:
-    objective = CodecObjective(SPECTROGRAM, RATE, 20, 0.1)
+    objective = CodecObjective(SPECTROGRAM, RATE, 0.1)
     levels = torch.randn(2, 20, 129, generator=torch.Generator().manual_seed(0)) - 4.0
     assert float(objective.distance(levels, levels)) == 0.0
     assert float(objective.distance(levels + 0.1, levels)) > 0.1
