@@ -277,7 +277,7 @@ class MusicSession:
             nfe, shown, partner = int(values["nfe"]), dict(values["shown"]), self._new_partner()
             if partner is not None:
                 partner.restore(tensors["partner"], values["partner"])
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"the state of a session is damaged: {error}") from error
         with self._lock:
             self._run, self._track, self._keys = run, track, keys

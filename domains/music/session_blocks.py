@@ -246,6 +246,11 @@ class BlockRun:
         placed = {name: part.to(maker.device) for name, part in state.items()}
         run._stream = maker.generator(1).restore(_under("stream.", placed))
         run._decoder = _under("decoder.", placed)
+        expected = maker.codec.start_decoding(run.items)
+        if {name: part.shape for name, part in run._decoder.items()} != {
+            name: part.shape for name, part in expected.items()
+        }:
+            raise ValueError("the state of the codec does not fit")
         conditions = _under("condition.", placed)
         run._conditions = {int(number): part for number, part in conditions.items()}
         return run
