@@ -201,7 +201,7 @@ def _judge(reference: list[Excerpt], known: Sequence[Piece]) -> Judge:
         [one.notes for one in reference],
         [one.style for one in reference],
     )
-    return Judge(judged, [piece.samples() for piece in known])
+    return Judge(judged, (piece.samples() for piece in known))  # one after the other: they fill gigabytes
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ them, so that it asks for a scale and not for the keys that happen to be in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,11 +97,11 @@ class Judge:
     ----------
     reference : Set
         Real pieces.
-    training : sequence of ndarray
+    training : iterable of ndarray
         Pieces that a model has been trained on, for the memorisation check.
     """
 
-    def __init__(self, reference: Set, training: Sequence[Samples]) -> None:
+    def __init__(self, reference: Set, training: Iterable[Samples]) -> None:
         self.reference = reference
         samples = reference.tensor()
         self._embed: dict[str, Callable[[Tensor], Tensor]] = {"FD log-mel": log_mel_clips}
