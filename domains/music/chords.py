@@ -117,16 +117,23 @@ def parse_chords(text: str, seconds: float, frame_rate: float) -> NDArray[np.flo
     Returns
     -------
     ndarray of float32, shape ``(frames, 12)``
-        1 for the pitch classes of the chord, else 0; NaN where nothing is asked for.
+        1 for the pitch classes of the chord, else 0; NaN where nothing is asked for. A single chord is one
+        row, which holds.
     """
     chords = parse_progression(text)
+    if len(chords) == 1:
+        return _rows(chords)
     ends = np.cumsum([chord.seconds for chord in chords])
     middles = (np.arange(math.ceil(seconds * frame_rate)) + 0.5) / frame_rate
     places = np.searchsorted(ends, middles % ends[-1], side="right")
-    table = np.zeros((len(chords), 12), dtype=np.float32)
-    for row, chord in zip(table, chords, strict=True):
+    rows: NDArray[np.float32] = _rows(chords)[np.minimum(places, len(chords) - 1)]
+    return rows
+
+
+def _rows(chords: list[Chord]) -> NDArray[np.float32]:
+    rows = np.zeros((len(chords), 12), dtype=np.float32)
+    for row, chord in zip(rows, chords, strict=True):
         row[list(chord.pitches)] = 1.0
         if not chord.pitches:
             row[:] = np.nan
-    rows: NDArray[np.float32] = table[np.minimum(places, len(chords) - 1)]
     return rows

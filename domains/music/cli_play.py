@@ -9,7 +9,7 @@ import typer
 
 from sciffusion.estimators.command_session import counting, say, session, waiting
 
-from .audio import write_audio
+from .audio import read_audio, write_audio
 from .cli_options import (
     Chords,
     Device,
@@ -26,7 +26,15 @@ from .cli_options import (
     check_outputs,
     load_model,
 )
-from .cli_streaming import Tap, play_stream, prepare_changes, record_stream, write_stats
+from .cli_streaming import (
+    MOST_CHORD_SECONDS,
+    StreamResult,
+    Tap,
+    play_stream,
+    prepare_changes,
+    record_stream,
+    write_stats,
+)
 from .diffusion import LiveMusicDiffusion
 from .server import serve
 from .server_offer import Offer
@@ -34,7 +42,6 @@ from .server_offer import Offer
 __all__ = ["generate", "serve_command", "stream_command"]
 
 _SECONDS = 30.0  # of a stream into a file
-_CHORD_SECONDS = 3600.0  # how far the progression of chords of a stream is written out
 
 Prompt = Annotated[Path | None, typer.Option(help="Sound to go on from.", metavar="FILE", show_default=False)]
 
@@ -76,16 +83,11 @@ def generate(
             estimator, seconds, chords=chords, loudness=loudness, tempo=tempo, style=style, roll=roll
         )
         with waiting(f"making {count * seconds:g} s of music"):
+            asked: dict[str, Any] = {"controls": controls, "seed": seed, "nfe": nfe}
             if joined:
-                pieces = [
-                    estimator.continue_audio(
-                        prompt, seconds, joined=True, controls=controls, seed=seed, nfe=nfe
-                    )
-                ]
+                pieces = [estimator.continue_audio(prompt, seconds, joined=True, **asked)]
             else:
-                pieces = estimator.sample(
-                    seconds, n=count, prompt=prompt, controls=controls, seed=seed, nfe=nfe
-                )
+                pieces = estimator.sample(seconds, n=count, prompt=prompt, **asked)
         for path, piece in zip(files, pieces, strict=True):
             write_audio(path, piece)
         if spectrogram is not None:
@@ -150,37 +152,29 @@ def stream_command(
     if play and picture is not None:
         raise ValueError("--picture goes without --play")
     check_outputs([out, stats], picture, force)
+    length = _SECONDS if seconds is None and not play else seconds
     with session(threads):
         estimator = load_model(model, device)
         controls = asked_controls(
-            estimator, _CHORD_SECONDS, chords=chords, loudness=loudness, tempo=tempo, style=style
-        )
-        changes = prepare_changes(estimator, at or [])
-        source = Tap(estimator.stream(seed=seed, nfe=nfe, context=prompt, controls=controls), out is not None)
+            estimator, length or MOST_CHORD_SECONDS, chords=chords, loudness=loudness, tempo=tempo,
+            style=style,
+        )  # fmt: skip
+        changes = prepare_changes(estimator, at or [], length)
+        tap = Tap(estimator.stream(seed=seed, nfe=nfe, context=prompt, controls=controls), out is not None)
         with counting() as progress:
-            if play:
+            if length is None or play:
                 result = play_stream(
-                    source,
-                    seconds,
-                    changes,
-                    lowest_nfe=lowest_nfe,
-                    progress=progress,
-                    device=sound_device or None,
-                    midi_port=midi,
-                )
+                    tap, length, changes, lowest_nfe=lowest_nfe, progress=progress,
+                    device=sound_device or None, midi_port=midi,
+                )  # fmt: skip
             else:
-                result = record_stream(
-                    source, seconds or _SECONDS, changes, lowest_nfe=lowest_nfe, progress=progress
-                )
+                result = record_stream(tap, length, changes, lowest_nfe=lowest_nfe, progress=progress)
         if out is not None:
-            write_audio(out, source.audio(seconds or (result.heard_seconds if play else _SECONDS)))
+            write_audio(out, tap.audio(length or result.heard_seconds))
         if stats is not None:
             write_stats(stats, result, seed=seed)
-        if picture is not None and result.trace is not None:
-            from .plots import plot_stream
-            from .plots_style import write_picture
-
-            write_picture(picture, plot_stream(result.trace, source.block_times, result.block_seconds))
+        if picture is not None:
+            _draw_run(picture, result, tap.block_times)
     say(result.summary())
     if out is not None:
         say(f"Wrote {out}.")
@@ -225,10 +219,16 @@ def serve_command(
         )  # fmt: skip
 
 
+def _draw_run(path: Path, result: StreamResult, block_times: list[float]) -> None:
+    from .plots import plot_stream
+    from .plots_style import write_picture
+
+    if result.trace is not None:
+        write_picture(path, plot_stream(result.trace, block_times, result.block_seconds))
+
+
 def build_offer(model: LiveMusicDiffusion, title: str, contexts: list[Path]) -> Offer:
     """Return what pages are told that they can ask of a model."""
-    from .audio import read_audio
-
     names = model.layout_.names
     return Offer(
         title=Path(title).stem if title else "Live music", controls=names, styles=model.layout_.styles,

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,12 +26,19 @@ from .playback import PlaybackError, play
 from .stream_stats import StreamStats
 
 __all__ = [
-    "Change", "StreamResult", "Tap", "play_stream", "prepare_changes", "record_stream", "write_stats",
-]  # fmt: skip
+    "MOST_CHORD_SECONDS",
+    "Change",
+    "StreamResult",
+    "Tap",
+    "play_stream",
+    "prepare_changes",
+    "record_stream",
+    "write_stats",
+]
 
 Progress = Callable[[int, int, str], object]
 
-_CHORD_SECONDS = 600.0  # how far ahead a progression of chords is written out
+MOST_CHORD_SECONDS = 600.0  # how far ahead a progression of chords is written out
 _NAMES = ("chords", "loudness", "tempo", "style", "nfe")
 _RELEASED = "off"
 
@@ -130,7 +138,9 @@ class StreamResult(NamedTuple):
         )
 
 
-def prepare_changes(model: LiveMusicDiffusion, texts: Sequence[str]) -> list[Change]:
+def prepare_changes(
+    model: LiveMusicDiffusion, texts: Sequence[str], seconds: float | None = None
+) -> list[Change]:
     """Read changes written as ``SECONDS:NAME=VALUE``, in the order of time, and try them on the model.
 
     Raises
@@ -139,7 +149,8 @@ def prepare_changes(model: LiveMusicDiffusion, texts: Sequence[str]) -> list[Cha
         For one that cannot be read, or that the model cannot follow.
     """
     rate = model.codec_.sample_rate / model.codec_.hop
-    changes = [_change(text, rate) for text in texts]
+    end = MOST_CHORD_SECONDS if seconds is None else seconds
+    changes = [_change(text, rate, end) for text in texts]
     for change in changes:
         for name, value in change.settings.items():
             if name != "nfe":
@@ -222,7 +233,8 @@ def _follower(
 
     def follow(stats: StreamStats) -> None:
         while waiting and waiting[0].seconds <= stats.heard_seconds:
-            engine.set(**waiting.pop(0).settings)
+            # Not in the thread that listens: reading a long progression takes some milliseconds.
+            Thread(target=engine.set, kwargs=waiting.pop(0).settings, daemon=True).start()
         heard = int(stats.heard_seconds)
         progress(
             heard if not total else min(heard, total), max(1, total or heard),
@@ -232,7 +244,7 @@ def _follower(
     return follow
 
 
-def _change(text: str, frame_rate: float) -> Change:
+def _change(text: str, frame_rate: float, end: float) -> Change:
     moment, _, rest = text.partition(":")
     name, sign, value = rest.partition("=")
     try:
@@ -244,14 +256,16 @@ def _change(text: str, frame_rate: float) -> Change:
             f"--at must be SECONDS:NAME=VALUE with a name of {', '.join(_NAMES)}, such as 20:style=organ, "
             f"got {text!r}"
         )
-    return Change(seconds, {"chroma" if name == "chords" else name: _value(name, value, frame_rate)})
+    if name == "chords" and value != _RELEASED:
+        # Begins with some block after the change, so it is written a little further than to the end.
+        left = min(MOST_CHORD_SECONDS, max(0.0, end - seconds) + 10.0)
+        return Change(seconds, {"chroma": parse_chords(value, left, frame_rate)})
+    return Change(seconds, {"chroma" if name == "chords" else name: _value(name, value)})
 
 
-def _value(name: str, value: str, frame_rate: float) -> Any:
+def _value(name: str, value: str) -> Any:
     if value == _RELEASED and name != "nfe":
         return None
-    if name == "chords":
-        return parse_chords(value, _CHORD_SECONDS, frame_rate)
     if name == "style":
         return style_of(value)
     try:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sciffusion.estimators.imports import optional_import
+
 from .engine_runs import StreamTrace
 from .plots_style import BLUE, FAINT, GREEN, INK, VERMILION, calm, panels
 
@@ -91,6 +93,7 @@ def _draw_blocks(axis: Axes, times: NDArray[np.float64], block_seconds: float) -
     )  # fmt: skip
     axis.set_ylim(0, max(float(times.max()), block_seconds) * 1.18)
     axis.set_xlim(-0.6, len(times) - 0.4)
+    axis.xaxis.set_major_locator(optional_import("matplotlib.ticker", "plots").MaxNLocator(integer=True))
     axis.set_xlabel("block")
     axis.set_ylabel("seconds\nto make it")
     axis.grid(axis="y", color=FAINT, linewidth=0.4)
