@@ -3,19 +3,21 @@ r"""When to make the next block, and with how many evaluations.
 Two rules, both about the audio that is buffered, in seconds, when a block is begun (the *fill* f). A block of
 K evaluations is expected to take at most
 
-.. math:: H(K) = u (K + 1) + \max(\text{margin}, \text{stall})
+.. math:: H(K) = u (K + 1) + \text{stall}
 
 (`BlockTimes`: u seconds an evaluation, and the largest stall seen that is no accident).
 
 **How far ahead.** A block is begun when the fill has fallen to
 
-.. math:: S = \text{reserve} + H(K_\text{aim}) + \text{read} + \text{slack},
+.. math:: S = \text{reserve} + \max\big(H(K_\text{aim}), u (K_\text{aim} + 1) + \text{margin}\big)
+    + \text{read} + \text{slack},
 
 no earlier, so that what is heard soon has not been made yet and controls can still change it, and no later,
-so that a block that takes long still comes in time. The reserve, a fade and one read of the player, is what
-the player needs in order not to starve; by one more read the fill may be below S before that is noticed; the
-slack is a tenth of a block. The aim is the largest K allowed whose typical time :math:`u (K + 1)` is at most
-.95 of a block, as the fill would only shrink with more.
+so that a block that takes long still comes in time; the margin is for stalls of which none was seen yet. The
+reserve, a fade and one read of the player, is what the player needs in order not to starve; by one more read
+the fill may be below S before that is noticed; the slack is a tenth of a block. The aim is the largest K
+allowed whose typical time :math:`u (K + 1)` is at most .95 of a block, as the fill would only shrink with
+more.
 
 As a block adds its length B, the fill stays below *prebuffer* = S + B: one block, and the longest that one
 takes, with a margin. A control is heard S seconds after the block that first knows it is begun, which is at
@@ -59,7 +61,7 @@ class Pacer:
     prebuffer_seconds : float, optional
         Fixes the prebuffer, at least a block; measured by default (see the module's text).
     margin_seconds : float, optional
-        Stall that is allowed for before one was seen; half a block by default.
+        Stall that is allowed for before such a one was seen; half a block by default.
     fade_seconds : float, default 0
         Audio that must be left when a block comes, beside that of one read.
     patience : int, default 4
@@ -124,7 +126,7 @@ class Pacer:
 
     def expected_seconds(self, nfe: int) -> float:
         """Return the seconds that a block is expected not to exceed, H; NaN before the second block."""
-        return self.times.typical(nfe) + max(self.margin_seconds, self.times.stall_seconds)
+        return self.times.typical(nfe) + self.times.stall_seconds
 
     @property
     def start_seconds(self) -> float:
@@ -134,8 +136,9 @@ class Pacer:
             return self._fixed - self.block_seconds
         if self.times.is_empty:
             return most
-        needed = self._reserve + self.expected_seconds(self._levels[self._aim])
-        return min(most, needed + self.read_seconds + SLACK_BLOCKS * self.block_seconds)
+        typical, stall = self.times.typical(self._levels[self._aim]), self.times.stall_seconds
+        spare = self.read_seconds + SLACK_BLOCKS * self.block_seconds
+        return min(most, self._reserve + typical + max(self.margin_seconds, stall) + spare)
 
     @property
     def _reserve(self) -> float:

@@ -131,7 +131,7 @@ def test_blocks_are_begun_when_the_longest_that_one_takes_is_left() -> None:
 
 
 def test_evaluations_fall_to_what_still_comes_in_time() -> None:
-    pacer = _pacer((8, 0.9), (8, 0.9), margin_seconds=0.2)
+    pacer = _pacer((8, 0.9), (8, 0.9), (8, 1.1))
     assert pacer.choose(1.11) == 8
     assert pacer.choose(1.09) == 4
     assert pacer.choose(0.6) == 2
@@ -142,7 +142,7 @@ def test_evaluations_fall_to_what_still_comes_in_time() -> None:
 
 
 def test_evaluations_rise_by_one_step_after_patience_and_with_slack_to_spare() -> None:
-    pacer = _pacer((8, 0.9), (8, 0.9), margin_seconds=0.2, patience=3)
+    pacer = _pacer((8, 0.9), (8, 0.9), (8, 1.1), patience=3)
     assert pacer.choose(0.0) == 2
     assert [pacer.choose(1.5) for _ in range(6)] == [2, 2, 4, 4, 4, 8]
     pacer.choose(0.72)
@@ -153,7 +153,7 @@ def test_evaluations_rise_by_one_step_after_patience_and_with_slack_to_spare() -
 
 def test_evaluations_do_not_rise_to_what_cannot_last() -> None:
     pacer = _pacer((8, 1.0), (8, 1.0), margin_seconds=0.0)
-    pacer.choose(0.0)
+    assert pacer.choose(0.0) == 2
     assert {pacer.choose(3.0) for _ in range(40)} == {2, 4}
     # And nothing is kept ready for it.
     assert pacer.start_seconds == pytest.approx(5 / 9 + 0.1)
