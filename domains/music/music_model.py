@@ -39,6 +39,7 @@ __all__ = ["VARIANTS", "MusicModel", "MusicSettings"]
 #: Networks by the name of their variant.
 VARIANTS: dict[str, type[Any]] = {"block_causal": BlockLatentTransformer}
 
+_MEASURED = ("chroma", "loudness")  # in recordings; other controls are given with them
 _NETWORK, _SPLIT, _CODEC, _SCORE = range(4)  # numbers of the private random streams
 _EVALUATE_EVERY = 250
 _FEWEST_TO_HOLD_OUT = 5  # recordings; of fewer none is kept back
@@ -213,13 +214,12 @@ class MusicModel(DiffusionEstimator):
         self._check_generation()
         listed = list_recordings(recordings)
         given = _listed_controls(controls, len(listed), "controls")
-        build_layout(self.controls, self._tags(given), 1)
+        _check_known(build_layout(self.controls, self._tags(given), 1), given)
         self.seed_ = self._new_seed()
         self.codec_ = self._found_codec(listed, sample_rate)
         self.layout_ = build_layout(self.controls, self._tags(given), self.codec_.channels)
         self._settings_ = settings
         music = self._encoded(listed, given, sample_rate, "recordings", "controls")
-        self._check_known(music)
         if validation is None:
             kept, back = self._split(music)
         else:
@@ -346,18 +346,6 @@ class MusicModel(DiffusionEstimator):
                 rows[name] = encode_control(self.layout_, name, value, codec.sample_rate / codec.hop)
         return rows
 
-    def _check_known(self, music: EncodedMusic) -> None:
-        """Refuse controls that nothing is known of: the model could not learn what they mean."""
-        if music.conditions is None:
-            return
-        for name in self.layout_.names:
-            place = self.layout_.place(name)
-            if all(bool(one[:, place].isnan().all()) for one in music.conditions):
-                raise ValueError(
-                    f"the model has the control {name!r}, but no recording comes with it: give it in "
-                    "controls=, or leave it out of the estimator's controls"
-                )
-
     def _split(self, music: EncodedMusic) -> tuple[EncodedMusic, EncodedMusic | None]:
         """Keep a share of the recordings back."""
         total = len(music.latents)
@@ -399,6 +387,18 @@ class MusicModel(DiffusionEstimator):
         # The codec itself lies in the file, among what was fitted.
         plain = type(self)(**{**self.get_params(deep=False), "codec": "light"})
         return super(MusicModel, plain)._storable_parameters()
+
+
+def _check_known(layout: ControlLayout, given: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse controls that the model does not have, and ones of which nothing is known to learn from."""
+    for place, one in enumerate(given):
+        check_given(one, layout, f"controls[{place}]")
+    for name in layout.names:
+        if name not in _MEASURED and all(one.get(name) is None for one in given):
+            raise ValueError(
+                f"the model has the control {name!r}, but no recording comes with it: give it in controls=, "
+                "or leave it out of the estimator's controls"
+            )
 
 
 def _listed_controls(controls: Any, count: int, name: str) -> list[dict[str, Any]]:
