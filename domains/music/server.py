@@ -6,7 +6,7 @@
 ======================  ======================================================================================
 ``/``                   the page, and its parts under ``/static/``
 ``/api/stream``         WebSocket: the stream (see `server_protocol`)
-``/api/status``         how many sessions there are and may be
+``/api/status``         how many sessions there are and may be, and what is offered
 ``/api/sessions/<id>``  how a session goes, with ``sha256`` of its first ``at`` samples (as float32, little
                         endian); ``?at=`` is all of them by default
 ======================  ======================================================================================
@@ -143,9 +143,8 @@ class _Answers:
         found = self._no_access(request)
         if found is not None:
             return found
-        return self._json(
-            {"sessions": len(self._sessions), "max_sessions": self._sessions.limits.max_sessions}
-        )
+        most, offer = self._sessions.limits.max_sessions, self._sessions.offer.described()
+        return self._json({"sessions": len(self._sessions), "max_sessions": most, "offer": offer})
 
     async def session(self, request: Any) -> Any:
         """Return how a session goes, and a digest of its samples."""
@@ -279,7 +278,7 @@ def serve(
         target=_announce, args=(server, host, token, announce, open_browser), daemon=True
     )
     listening.start()
-    server.run()
+    _run_quietly(server)
     if not server.started:
         raise OSError(f"the server cannot listen on {host}:{port}: is another one there?")
 
@@ -335,3 +334,4 @@ def _run_quietly(server: Any) -> None:
     # uvicorn leaves by SystemExit where it cannot listen; the caller is told by OSError.
     with contextlib.suppress(SystemExit):
         server.run()
+    server.should_exit = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .audio import Audio
+from .server_protocol import ProtocolError
 
 __all__ = ["Offer"]
 
@@ -40,6 +41,23 @@ class Offer:
         for name, audio in self.contexts.items():
             if not isinstance(audio, Audio):
                 raise TypeError(f"contexts[{name!r}] must be Audio, got {type(audio).__name__}")
+
+    def check_controls(self, controls: Mapping[str, Any]) -> None:
+        """Refuse what pages may not ask for: controls that were not offered, and words that are no style.
+
+        A stream takes more than that, the names of files among it, which is not for pages to say.
+
+        Raises
+        ------
+        ProtocolError
+        """
+        for name, value in controls.items():
+            if name not in self.controls:
+                known = ", ".join(self.controls) or "none"
+                raise ProtocolError(f"there is no control {name!r} here; there are: {known}")
+            if isinstance(value, str) and (name != "style" or value not in self.styles):
+                known = ", ".join(self.styles) or "none"
+                raise ProtocolError(f"{name} cannot be {value!r}; the styles are: {known}")
 
     def described(self) -> dict[str, Any]:
         """Return what a page is told, as plain values."""

@@ -30,7 +30,7 @@ __all__ = ["Session", "SessionRefused"]
 LOGGER = logging.getLogger(__name__)
 FRAME_SECONDS = 0.04
 # What a page must have when a block comes: a report is sent ten times a second, and networks take their time.
-RESERVE, MOST_AHEAD = 0.2, 1.0
+RESERVE, MOST_AHEAD, MARGIN_BLOCKS = 0.2, 1.0, 0.25
 # Reports that come late tell how long the page or the network may be away; forgotten over a minute.
 REPORT_SECONDS, FORGETTING_SECONDS = 0.1, 60.0
 MOST_WAITING = 512
@@ -85,7 +85,11 @@ class Session:
         )
         block_seconds = self.block_samples / self.sample_rate
         self.pacer = Pacer(
-            block_seconds, stream.nfe, most_seconds=3 * block_seconds + MOST_AHEAD, reserve_seconds=RESERVE
+            block_seconds,
+            stream.nfe,
+            most_seconds=3 * block_seconds + MOST_AHEAD,
+            margin_seconds=MARGIN_BLOCKS * block_seconds,
+            fade_seconds=RESERVE,
         )
         self.controls: dict[str, Any] = dict(stream.controls)
         self.outbox: deque[dict[str, Any]] = deque(maxlen=MOST_WAITING)
@@ -141,7 +145,7 @@ class Session:
         elapsed = now - self._played_at
         late = elapsed - REPORT_SECONDS if self._advancing else 0.0
         self._lateness = max(late, self._lateness * math.exp(-elapsed / FORGETTING_SECONDS))
-        self.pacer.reserve_seconds = RESERVE + self._lateness
+        self.pacer.fade_seconds = RESERVE + self._lateness
         claimed = min(report.played, self.history.end) - self._played
         advance = int(self._allowance.take(claimed, now)) if claimed > 0 else 0
         self._advancing = advance > 0

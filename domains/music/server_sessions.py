@@ -62,11 +62,10 @@ class Sessions:
         """
         most = self.limits.max_sessions
         if len(self) >= most:
-            others = "Someone else is" if most == 1 else f"{most} others are"
-            raise SessionRefused(
-                "too many sessions",
-                f"{others} playing, which is all that this server takes. Try again later.",
-            )
+            full = "Someone else is playing, and this server takes one listener at a time."
+            if most > 1:
+                full = f"{most} others are playing, as many as this server takes."
+            raise SessionRefused("too many sessions", full + " Try again later.")
         self._opening += 1
         try:
             asked = self._arguments(hello)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -18,6 +19,7 @@ from .server_protocol import (
     Hello,
     ProtocolError,
     Report,
+    Settings,
     audio_frame,
     parse_audio,
     parse_message,
@@ -63,7 +65,8 @@ async def converse(socket: Any, sessions: Sessions, rules: AccessRules) -> None:
     except SessionRefused as refusal:
         await _refuse(socket, refusal)
     except _Gone:
-        pass
+        with contextlib.suppress(Exception):  # the page closed it, or the connection is lost
+            await socket.close()
 
 
 async def _refuse(socket: Any, refusal: SessionRefused) -> None:
@@ -229,6 +232,10 @@ class _Conversation:
         if isinstance(said, Report):
             session.report(said)
             return None
+        if isinstance(said, Settings):
+            self._sessions.offer.check_controls(said.controls)
+        elif not self._sessions.offer.hears_midi:
+            raise ProtocolError("this model hears no keyboard")
         return session.hear(said)
 
     def _complain(self, code: str, problem: str) -> None:

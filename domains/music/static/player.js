@@ -85,7 +85,8 @@ async function welcomed(message, resumed) {
   page.rate = message.sample_rate;
   page.session = message.session;
   page.blockSeconds = message.block_samples / message.sample_rate;
-  offer(message);
+  offer(message.offer);
+  offerSteps(message.nfe, message.most_nfe);
   page.pending = [];
   await sound.begin(message.sample_rate, message.block_samples);
   sound.tell({ prebuffer: message.prebuffer, playing: page.playing });
@@ -146,9 +147,8 @@ async function prove() {
   const report = page.lastReport;
   if (!report || !page.session || !page.playing || page.broken || connection.state !== "open") return;
   if (report.played === 0) return;
-  const headers = connection.token ? { Authorization: `Bearer ${connection.token}` } : {};
   try {
-    const answer = await fetch(`/api/sessions/${page.session}?at=${report.played}`, { headers });
+    const answer = await fetch(`/api/sessions/${page.session}?at=${report.played}`, { headers: authorization() });
     if (!answer.ok) return;
     const { sha256 } = await answer.json();
     if (sha256 === hexadecimal(report.digest)) page.proven = report.played;
@@ -218,8 +218,8 @@ class FreeSlider {
 const sliders = { loudness: new FreeSlider("loudness", "dB"), tempo: new FreeSlider("tempo", "bpm") };
 
 /** Show what this model can be asked for. */
-function offer(message) {
-  const { title, controls, styles, contexts, hears_midi: midi, hears_audio: audio } = message.offer;
+function offer(described) {
+  const { title, controls, styles, contexts, hears_midi: midi, hears_audio: audio } = described;
   document.title = title;
   find("title").textContent = title;
   find("harmony").hidden = !controls.includes("chroma");
@@ -229,7 +229,20 @@ function offer(message) {
   find("microphone-field").hidden = !audio || !navigator.mediaDevices;
   offerStyles(controls.includes("style") ? styles : []);
   offerContexts(contexts);
-  offerSteps(message.nfe, message.most_nfe);
+}
+
+/** Before the first stream, the server says what it has. */
+async function askForOffer() {
+  try {
+    const answer = await fetch("/api/status", { headers: authorization() });
+    if (answer.ok) offer((await answer.json()).offer);
+  } catch {
+    // Whoever presses play is told what is wrong.
+  }
+}
+
+function authorization() {
+  return connection.token ? { Authorization: `Bearer ${connection.token}` } : {};
 }
 
 function offerStyles(styles) {
@@ -450,3 +463,4 @@ offerSteps(8, 16);
 fillTrack(find("volume"));
 find("midi-field").hidden = !MidiKeyboards.known;
 showState();
+askForOffer();

@@ -143,6 +143,13 @@ class Listener:
             pass
         return message
 
+    def play_until(self, kind: str) -> dict[str, Any]:
+        """Play what comes until a message of a type."""
+        self.report()
+        while (message := self.receive())["type"] != kind:
+            self.report()
+        return message
+
     def play(self, samples: int) -> bytes:
         """Play until this many samples came, and return all of them."""
         while len(self.pcm) < 4 * samples:
