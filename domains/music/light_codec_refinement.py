@@ -29,11 +29,10 @@ _DECODER = ("from_latents", "coarse_out", "split", "fine_out", "spectrum_out")
 class _DecoderObjective(CodecObjective):
     """The codec's loss with latents as they are used, by averaged statistics, and without their gradient."""
 
-    def decoded(self, network: LightCodecNetwork, levels: Tensor, noise: Tensor) -> Tensor:
+    def latents(self, network: LightCodecNetwork, levels: Tensor) -> Tensor:
         network.unit.eval()
         with torch.no_grad():
-            latents, _ = network.encode(levels, network.encoder_pasts(len(levels)))
-        return network.decode(latents + noise, network.decoder_pasts(len(levels)))[0]
+            return super().latents(network, levels)
 
 
 def refine_light_codec(

@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from sciffusion.domains.music import Audio, AudioError, reconstruct
-from sciffusion.domains.music.codec_training import CodecObjective, codec_rows, fit_light_codec, training_rows
+from sciffusion.domains.music.codec_training import (
+    CodecObjective,
+    codec_rows,
+    fit_light_codec,
+    training_rows,
+)
 from sciffusion.domains.music.light_codec import LightCodec
 from sciffusion.domains.music.light_codec_network import CodecSizes, LightCodecNetwork
 from sciffusion.domains.music.spectrogram import CausalSpectrogram
