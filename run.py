@@ -108,6 +108,12 @@ def demo(*arguments: str) -> None:
     python("-m", "sciffusion.domains.forecasting.demo", "--out", f"{options.out}/forecasting")
 
 
+def music_demo(*arguments: str) -> None:
+    """Let a model play 30 s in real time and write a page about it (to report/music/, or to --out FOLDER)."""
+    install()
+    python("-m", "sciffusion.domains.music.demo", *arguments)
+
+
 def test(*arguments: str) -> None:
     """Run the tests that are not marked slow; further arguments go to pytest."""
     install()
@@ -157,6 +163,7 @@ def clean() -> None:
 TASKS: dict[str, Callable[..., None]] = {
     "setup": setup,
     "demo": demo,
+    "music-demo": music_demo,
     "test": test,
     "test-all": test_all,
     "lint": lint,
@@ -164,7 +171,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "benchmarks-quick": benchmarks_quick,
     "clean": clean,
 }
-TASKS_WITH_ARGUMENTS = ("demo", "test", "test-all")
+TASKS_WITH_ARGUMENTS = ("demo", "music-demo", "test", "test-all")
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:
