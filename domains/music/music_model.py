@@ -36,8 +36,8 @@ from .training_controls import ControlDropout
 
 __all__ = ["VARIANTS", "MusicModel", "MusicSettings"]
 
-#: Networks by the name of their variant.
-VARIANTS: dict[str, type[Any]] = {"block_causal": BlockLatentTransformer}
+#: How blocks are attended to (see `BlockNetwork`).
+VARIANTS = ("block_causal", "encoder_decoder")
 
 _MEASURED = ("chroma", "loudness")  # in recordings; other controls are given with them
 _NETWORK, _SPLIT, _CODEC, _SCORE = range(4)  # numbers of the private random streams
@@ -104,11 +104,11 @@ class MusicSettings:
 
     def network(self, channels: int, n_conditions: int) -> nn.Module:
         """Return a new network; its weights come from torch's global stream."""
-        network: nn.Module = VARIANTS[self.variant](
-            channels, block=self.block, window=self.window, width=self.width, depth=self.depth,
-            n_heads=self.n_heads, n_conditions=n_conditions, dropout=self.dropout,
+        variant: Any = self.variant
+        return BlockLatentTransformer(
+            channels, variant=variant, block=self.block, window=self.window, width=self.width,
+            depth=self.depth, n_heads=self.n_heads, n_conditions=n_conditions, dropout=self.dropout,
         )  # fmt: skip
-        return network
 
     def training(self, layout: ControlLayout) -> MusicTraining:
         """Return what windows are and what is left out of them."""
@@ -377,7 +377,7 @@ class MusicModel(DiffusionEstimator):
         self._settings_ = MusicSettings(**values["settings"])
         controls = tuple(Control(str(name), int(width)) for name, width in values["controls"])
         self.layout_ = ControlLayout(controls, tuple(values["styles"]))
-        self._network_ = VARIANTS[self._settings_.variant](**values["sizes"])
+        self._network_ = BlockLatentTransformer(**values["sizes"])
         self._network_.load_state_dict(_under(_NETWORK_PREFIX, tensors))
         self._network_.eval()
 

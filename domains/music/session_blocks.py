@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sciffusion.continuous import Path, PredictionKind
 from sciffusion.continuous.solvers import DPMSolverMultistep, Euler, Heun
-from sciffusion.networks import BlockLatentDenoiser
+from sciffusion.networks import BlockLatentDenoiser, packed
 from sciffusion.sampling import BlockCausalGenerator, uniform_grid
 from sciffusion.sampling.guidance import ClassifierFreeGuidance
 
@@ -89,8 +89,9 @@ class BlockMaker:
         grid: str = "sigmoid",
         guidance: float = 1.0,
     ) -> None:
-        self.network, self.codec, self.layout = network, codec, layout
-        self._denoiser = BlockLatentDenoiser(network, path, prediction)
+        self.network: Any = packed(network, tokens=network.block)
+        self.codec, self.layout = codec, layout
+        self._denoiser = BlockLatentDenoiser(self.network, path, prediction)
         self._solver, self._grid, self._guidance = solver, GRIDS[grid], guidance
         self._generators: dict[int, BlockCausalGenerator] = {}
 

@@ -151,6 +151,9 @@ def test_fits_are_reproducible_and_leave_torch_alone(recordings: list[Audio]) ->
     one, same, other = (small(random_state=seed).fit(recordings) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), stream)
     assert_array_equal(weights(one), weights(same))
+    encoding = small(random_state=1, variant="encoder_decoder").fit(recordings)
+    assert np.isfinite(encoding.score(recordings))
+    assert encoding.score(recordings) != one.score(recordings)
     assert not torch.equal(weights(one), weights(other))
     assert one.score(recordings) == same.score(recordings)
 

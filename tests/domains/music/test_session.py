@@ -51,12 +51,19 @@ def model(random_model: Callable[..., Any]) -> Any:
 
 @pytest.mark.parametrize("codec", ["spectral", "light"])
 @pytest.mark.parametrize("asked", [{}, {"style": "organ", "tempo": 100, "chroma": np.eye(12)[:7]}])
-@pytest.mark.parametrize("prompted", [False, True])
+@pytest.mark.parametrize(("prompted", "variant"), [(False, "block_causal"), (True, "encoder_decoder")])
 def test_a_stream_equals_a_piece(
-    random_model: Callable[..., Any], chords: Callable[..., Any], codec: str, asked: Any, prompted: bool
+    random_model: Callable[..., Any],
+    chords: Callable[..., Any],
+    codec: str,
+    asked: Any,
+    prompted: bool,
+    variant: str,
 ) -> None:
     made = light_codec() if codec == "light" else SpectralCodec(8_000, 320, 16)
-    model = random_model(made, controls=("chroma", "tempo"), styles=("organ", "piano"), block=2)
+    model = random_model(
+        made, controls=("chroma", "tempo"), styles=("organ", "piano"), block=2, variant=variant
+    )
     prompt = chords(0, 1.1) if prompted else None
     seconds = 3.5 * 2 * made.hop / made.sample_rate
     piece = model.sample(seconds, seed=5, controls=asked, prompt=prompt)[0]
@@ -252,7 +259,14 @@ def go_on(stream: MusicSession, chords: Callable[..., Any]) -> Any:
     return np.concatenate([*parts, play(stream, 4)])
 
 
-def test_a_state_goes_on_where_it_was(model: Any, chords: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(("codec", "variant"), [("spectral", "block_causal"), ("light", "encoder_decoder")])
+def test_a_state_goes_on_where_it_was(
+    random_model: Callable[..., Any], chords: Callable[..., Any], codec: str, variant: str
+) -> None:
+    model = random_model(
+        light_codec() if codec == "light" else None, controls=ALL, styles=("organ", "piano"),
+        variant=variant, block=2,
+    )  # fmt: skip
     stream = busy(model, chords)
     state = stream.state_dict()
     expected = go_on(stream, chords)
