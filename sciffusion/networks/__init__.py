@@ -11,7 +11,7 @@ from sciffusion.networks.embeddings import angle_embedding, sinusoidal_embedding
 from sciffusion.networks.encoder_decoder import ContextCache, EncoderDecoderTransformer
 from sciffusion.networks.kv_ring import KVRing
 from sciffusion.networks.mlp import ConditionalMLP, EncodedCondition, EnsembleLinear
-from sciffusion.networks.packed import PackedLinear, packed
+from sciffusion.networks.packed_linear import PackedLinear, packed
 from sciffusion.networks.token_transformer import TokenTransformer
 from sciffusion.networks.transformer import ModulatedTransformer
 from sciffusion.networks.two_time import TwoTimeMLP

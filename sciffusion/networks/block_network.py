@@ -260,8 +260,21 @@ class BlockNetwork(nn.Module):
         condition = condition.to(weight)
         given = ~condition.isnan()
         numbers = torch.cat([torch.where(given, condition, 0.0), given.to(weight.dtype)], dim=-1)
+        numbers = numbers[:, None] if numbers.ndim == 2 else numbers
+        if _alike(numbers):
+            numbers = numbers[:, :1]
         embedded: Tensor = self.condition_embedding(numbers)
-        return modulation + (embedded[:, None] if condition.ndim == 2 else embedded)
+        return modulation + embedded
+
+
+def _alike(numbers: Tensor) -> bool:
+    """Say whether all tokens are known to have the same numbers, where finding out is cheap.
+
+    Elsewhere than on a CPU it would wait for the device, and training would not profit.
+    """
+    if numbers.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return bool((numbers == numbers[:, :1]).all())
 
 
 class BesideClean(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sciffusion.networks import BlockCausalTransformer, KVRing
+from sciffusion.networks import BlockCausalTransformer, BlockLatentTransformer, KVRing
 from sciffusion.networks.block_causal import block_visible, two_copy_visible
 
 BLOCK, WINDOW, WIDTH, N_BLOCKS = 4, 3, 16, 10
@@ -237,3 +237,26 @@ def test_one_compiled_graph_serves_every_block() -> None:
             for call, cache in zip((compiled[1], network.commit), caches, strict=True)
         ]
     assert len(graphs) == 2
+
+
+def test_conditions_that_all_tokens_share_cost_one_row_and_change_nothing() -> None:
+    network = BlockLatentTransformer(3, block=2, window=2, width=16, depth=2, n_heads=2, n_conditions=3)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.requires_grad_(False).parameters():
+        parameter.normal_(0.0, 0.3, generator=generator)
+    x, time = torch.randn(2, 4, 3, generator=generator), torch.tensor(0.4)
+    one = torch.tensor([[0.5, torch.nan, -1.0], [torch.nan, 2.0, 0.0]])
+    rows = []
+    network.transformer.transformer.register_forward_pre_hook(lambda _, given: rows.append(given[1].shape))
+    with torch.inference_mode():
+        shared = network(x, time, one)
+        same = network(x, time, one[:, None].expand(-1, 4, -1))
+        changed = one[:, None].repeat(1, 4, 1)
+        changed[0, 3, 0] = 0.6
+        other = network(x, time, changed)
+    slow = network(x, time, one[:, None].expand(-1, 4, -1))  # with gradients every token has its row
+    assert [shape[1] for shape in rows] == [1, 1, 4, 4]
+    torch.testing.assert_close(same, shared, rtol=0, atol=0)
+    torch.testing.assert_close(slow, shared, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other[1], shared[1], rtol=1e-5, atol=1e-6)
+    assert float((other[0] - shared[0]).abs().amax()) > 1e-4

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sciffusion.networks import BlockLatentTransformer
-from sciffusion.networks import packed as packing
-from sciffusion.networks.packed import PackedLinear, packed
+from sciffusion.networks import packed_linear as packing
+from sciffusion.networks.packed_linear import PackedLinear, packed
 
 needs = pytest.mark.skipif(not packing._works(), reason="this torch has no packed linear layers")
 
