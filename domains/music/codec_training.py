@@ -10,8 +10,7 @@ With log magnitudes :math:`\ell` of a crop, decoded ones :math:`\hat\ell` and we
 The first term treats all levels alike, the second cares for what is loud. Latents carry normal noise whose
 size is uniform between 0 and ``noise`` standard deviations, drawn for every crop: the decoder then forgives
 errors of a model that generates latents, and close latents sound alike. Channels become correlated, which is
-how a code resists noise; a penalty on correlation was tried and made latents that jump from frame to frame
-for a gain in sound that was hardly there.
+how a code resists noise.
 """
 
 from __future__ import annotations
