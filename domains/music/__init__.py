@@ -9,6 +9,7 @@ from .codec_training import fit_light_codec
 from .controls import Control, ControlLayout
 from .corpus import CorpusEntry, RenderedCorpus, load_corpus, render_corpus
 from .diffusion import LiveMusicDiffusion
+from .encodec_codec import EncodecCodec
 from .light_codec import LightCodec
 from .pretrained import list_pretrained, pretrained_card
 from .recordings import ClippingWarning
@@ -27,6 +28,7 @@ __all__ = [
     "ControlDropout",
     "ControlLayout",
     "CorpusEntry",
+    "EncodecCodec",
     "LatentStatistics",
     "LightCodec",
     "LiveMusicDiffusion",
