@@ -71,7 +71,7 @@ function openStream() {
   const request = { seed: Math.max(0, Math.floor(Number(find("seed").value) || 0)), nfe: page.steps[find("nfe").value] };
   if (find("context").value) request.context = find("context").value;
   page.changes.clear();
-  page.lastReport = null;
+  page.lastReport = page.pace = null;
   page.proven = 0;
   page.broken = false;
   connection.open(request);
@@ -89,7 +89,8 @@ async function welcomed(message, resumed) {
   offerSteps(message.nfe, message.most_nfe);
   page.pending = [];
   await sound.begin(message.sample_rate, message.block_samples);
-  sound.tell({ prebuffer: message.prebuffer, playing: page.playing });
+  // While the audio thread was made, the server may have said more than in its welcome.
+  sound.tell({ prebuffer: page.pace?.prebuffer ?? message.prebuffer, playing: page.playing });
   for (const [first, samples] of page.pending) sound.append(first, samples);
   page.pending = null;
   spectrogram.listen(sound.analyser);
@@ -442,7 +443,7 @@ find("microphone").addEventListener("click", toggleMicrophone);
 find("octave-down").addEventListener("click", () => piano.move(-1));
 find("octave-up").addEventListener("click", () => piano.move(1));
 find("nfe").addEventListener("input", () => {
-  page.pace = null;
+  if (page.pace) page.pace.nfe = page.steps[find("nfe").value];
   showSteps();
   clearTimeout(page.stepsTimer);
   page.stepsTimer = setTimeout(() => change({ type: "set", nfe: page.steps[find("nfe").value] }), SETTLE_MILLISECONDS);
