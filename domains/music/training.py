@@ -44,7 +44,7 @@ from .controls import ControlLayout
 from .training_controls import ControlDropout
 from .training_windows import MusicWindows, Windows
 
-__all__ = ["HeldOutMusic", "MusicObjective", "MusicTraining", "fit_music_network"]
+__all__ = ["HeldOutMusic", "MusicObjective", "MusicTraining", "contents", "fit_music_network"]
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,7 @@ class MusicTraining:
         if self.n_blocks is not None:
             return self.n_blocks
         window: int = network.window
-        return window if _last_alone(network) else 2 * window
-
-
-def _last_alone(network: Any) -> bool:
-    """Tell whether a network is trained on the last block of a window alone."""
-    return bool(getattr(network, "supervises_last", False))
+        return window if network.supervises_last else 2 * window
 
 
 class MusicObjective:
@@ -163,7 +158,7 @@ class MusicObjective:
         """
         weight = next(network.parameters())
         x0 = windows.latents.to(weight)
-        count = 1 if _last_alone(network) else self.windows.n_blocks
+        count = 1 if network.supervises_last else self.windows.n_blocks
         tail = slice(-count * self.windows.block, None)
         noise = torch.randn(x0[:, tail].shape, generator=generator, device=generator.device).to(x0)
         drawn = self.training.times.sample(len(x0) * count, generator).times.reshape(len(x0), count)
@@ -175,7 +170,8 @@ class MusicObjective:
         )  # fmt: skip
         denoiser = NetworkDenoiser(beside, self.training.path, self.training.prediction)
         objective = DenoisingObjective(self.training.path)
-        losses = objective(denoiser, x0[:, tail], times, noise, shown)
+        told = None if shown is None else shown[:, tail]
+        losses = objective(denoiser, x0[:, tail], times, noise, told)
         by_block = losses.reshape(len(x0), count, self.windows.block, -1).mean((2, 3))
         return by_block, windows.blocks[:, -count:].to(by_block)
 
@@ -200,7 +196,7 @@ class MusicObjective:
     def _oldest(self, batch: int, network: Any, generator: torch.Generator) -> Tensor | None:
         """Draw the oldest block that is seen; the first one in most clips."""
         blocks, share = self.windows.n_blocks, self.training.history
-        if _last_alone(network):
+        if network.supervises_last:
             # Any number of whole blocks before the last one, each as likely in the given share of the clips.
             share = max(share, 1.0 / blocks)
         if share == 0.0:
@@ -307,7 +303,7 @@ def fit_music_network(
         )  # fmt: skip
     return train(
         network, objective, (objective.windows.starts(),), options=options, held_out=watched,
-        description=f"{training} {layout} {_contents(objective.windows)}",
+        description=f"{training} {layout} {contents(objective.windows)}",
     )  # fmt: skip
 
 
@@ -332,7 +328,7 @@ def _objective(
     return MusicObjective(windows, layout, training)
 
 
-def _contents(windows: MusicWindows) -> str:
+def contents(windows: MusicWindows) -> str:
     """Return a hash of the recordings, which rows of the training are only numbers of."""
     tensors = [windows.latents, windows.lengths]
     return fingerprint({}, tensors if windows.conditions is None else [*tensors, windows.conditions])
