@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from sciffusion.training import TrainingOptions, fit_network
 
-from .audio import Audio, AudioError
+from .audio import Audio, AudioError, as_audio
 from .codec import LatentStatistics
 from .light_codec import LightCodec, log_magnitudes
 from .light_codec_network import MERGED, CodecSizes, LightCodecNetwork
@@ -108,7 +108,8 @@ def codec_rows(recordings: Sequence[Audio], sample_rate: int, length: int) -> ND
     Raises
     ------
     TypeError, AudioError
-        If `recordings` is no non-empty sequence of `Audio`.
+        If `recordings` is no non-empty sequence of `Audio`, or one has an absurd sample rate, no samples,
+        or values that are not finite.
     """
     if isinstance(recordings, Audio) or not isinstance(recordings, Sequence):
         raise TypeError(f"recordings must be a list of Audio, got {type(recordings).__name__}")
@@ -118,7 +119,7 @@ def codec_rows(recordings: Sequence[Audio], sample_rate: int, length: int) -> ND
     for number, audio in enumerate(recordings):
         if not isinstance(audio, Audio):
             raise TypeError(f"recordings[{number}] must be Audio, got {type(audio).__name__}")
-        mono = np.clip(audio.mono_at(sample_rate), -1.0, 1.0)
+        mono = np.clip(as_audio(audio, name=f"recordings[{number}]").mono_at(sample_rate), -1.0, 1.0)
         filled = np.pad(mono, (0, -len(mono) % length))
         parts.append(np.round(filled * 32767.0).astype(np.int16).reshape(-1, length))
     return np.concatenate(parts)
@@ -205,6 +206,8 @@ def fit_light_codec(
     spectrogram = spectrogram or CausalSpectrogram()
     if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
         raise ValueError(f"channels must be an integer >= 1, got {channels!r}")
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, int) or sample_rate < 1:
+        raise ValueError(f"sample_rate must be an integer >= 1, got {sample_rate!r}")
     if not noise >= 0:
         raise ValueError(f"noise must be >= 0, got {noise}")
     rows = training_rows(recordings, sample_rate, spectrogram)

@@ -137,6 +137,9 @@ def test_the_loss_is_zero_for_the_truth_alone() -> None:
         ([np.zeros(100)], TypeError, r"recordings\[0\] must be Audio"),
         (Audio(np.zeros(100, np.float32), RATE), TypeError, "list of Audio"),
         (None, TypeError, "list of Audio"),
+        ([Audio(np.zeros(100, np.float32), 0)], AudioError, r"recordings\[0\]: the sample rate"),
+        ([Audio(np.full(100, np.nan, np.float32), RATE)], AudioError, "NaN"),
+        ([Audio(np.zeros(0, np.float32), RATE)], AudioError, "no samples"),
     ],
 )
 def test_what_is_no_recording_is_refused(recordings: object, error: type[Exception], message: str) -> None:
@@ -150,6 +153,7 @@ def test_what_is_no_recording_is_refused(recordings: object, error: type[Excepti
         ({"noise": -1.0}, "noise"),
         ({"max_steps": 0}, "max_steps"),
         ({"channels": 0}, "channels"),
+        ({"channels": 2.5}, "channels"),
         ({"batch_size": 0}, "batch_size"),
     ],
 )
