@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from sciffusion.domains.music import Audio
 from sciffusion.domains.music.control_features import chroma
-from sciffusion.domains.music.metrics_chroma import chroma_agreement
+from sciffusion.domains.music.metrics_chroma import chroma_correlation, chromagram
 
 __all__ = ["agreements", "following_rows", "jam", "jamming_rows"]
 
@@ -34,10 +34,11 @@ Samples = NDArray[np.float32]
 
 def agreements(made: Sequence[Samples], asked: Sequence[Samples]) -> tuple[float, float]:
     """Return the mean agreement of every piece with its own request, and with those of the others."""
+    ours, theirs = ([chromagram(torch.from_numpy(one), RATE) for one in part] for part in (made, asked))
     own, other = [], []
-    for place, piece in enumerate(made):
-        for request, sound in enumerate(asked):
-            value = chroma_agreement(torch.from_numpy(piece), torch.from_numpy(sound), RATE)
+    for place, first in enumerate(ours):
+        for request, second in enumerate(theirs):
+            value = chroma_correlation(first, second)
             (own if place == request else other).append(value)
     return float(np.nanmean(own)), float(np.nanmean(other)) if other else float("nan")
 
