@@ -84,8 +84,10 @@ def judge(
     Raises
     ------
     ValueError
-        If recordings are too short to be compared.
+        If recordings last less than 8 s in all, or a training list is empty.
     """
+    if training is not None and not len(training):
+        raise ValueError("training must hold at least one recording, got none")
     rate = model.codec_.sample_rate
     real = [_samples(path, rate) for path in recordings]
     made = torch.from_numpy(
@@ -152,12 +154,11 @@ def _embedding_distances(groups: Mapping[str, Tensor], reference: Tensor, rate: 
 def _add_memorisation(
     found: pd.DataFrame, made: Tensor, real: Sequence[Tensor], training: Sequence[Tensor], rate: int
 ) -> None:
-    passage = min(_PASSAGE_SECONDS, made.shape[-1] / rate)
+    longest = [made.shape[-1], max(map(len, real)), max(map(len, training))]
+    passage = min(_PASSAGE_SECONDS, min(longest) / rate)
     enough = round(passage * rate)
     held = [cut_clips(one, rate, passage) for one in real if len(one) >= enough]
     learnt = [one for one in training if len(one) >= enough]
-    if not held or not learnt:
-        raise ValueError(f"copies are looked for in passages of {passage:g} s; the recordings are shorter")
     result = music_memorisation(cut_clips(made, rate, passage), learnt, torch.cat(held), rate)
     found.loc["memorisation", "model"] = result.ratio
     found.loc["flagged", "model"] = result.flagged
