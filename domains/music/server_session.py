@@ -33,7 +33,7 @@ FRAME_SECONDS = 0.04
 RESERVE, MOST_AHEAD, MARGIN_BLOCKS = 0.2, 1.0, 0.25
 # Reports that come late tell how long the page or the network may be away; forgotten over a minute.
 REPORT_SECONDS, FORGETTING_SECONDS = 0.1, 60.0
-MOST_WAITING = 512
+MOST_WAITING, SHARE_BLOCKS = 512, 16
 LONGEST_HEARD = 4.0
 # A page's clock may run a little fast, and a page that hung for a while catches up.
 PLAYING_RATE, PLAYING_BURST = 1.25, 10.0
@@ -105,7 +105,8 @@ class Session:
         self._played, self._played_at, self._advancing = 0, now, False
         self._lateness = 0.0
         self._fill, self._underruns = 0, 0
-        self._seconds: deque[float] = deque(maxlen=1024)
+        self._seconds: deque[float] = deque(maxlen=4096)
+        self._nfe: deque[int] = deque(maxlen=SHARE_BLOCKS)
         self._blocks = self._mended = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -176,6 +177,16 @@ class Session:
         """Return frames to send from sample ``first`` on."""
         return self.history.since(max(first, self.history.oldest))
 
+    @property
+    def needed_share(self) -> float:
+        """Share of a worker's time that the stream takes at its fewest evaluations; 0 while it is paused."""
+        if not self._advancing or not self._seconds:
+            return 0.0
+        latest = list(self._seconds)[-len(self._nfe) :]
+        rates = [seconds / (nfe + 1) for seconds, nfe in zip(latest, self._nfe, strict=False)]
+        least = min(self.pacer.lowest_nfe, self.pacer.wanted_nfe) + 1
+        return float(np.median(rates)) * least * self.sample_rate / self.block_samples
+
     def statistics(self) -> dict[str, Any]:
         """Return how the session goes, as plain values."""
         seconds = np.array(self._seconds) if self._seconds else np.full(1, np.nan)
@@ -234,6 +245,7 @@ class Session:
         # The wait for a free worker counts: it is what other sessions cost this one.
         self.pacer.times.record(nfe, time.monotonic() - began)
         self._seconds.append(made.block.seconds)
+        self._nfe.append(nfe)
         self._blocks += 1
         self.history.append(self._sound(made.block.samples))
         self._tell(made, first)

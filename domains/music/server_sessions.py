@@ -23,6 +23,7 @@ __all__ = ["Sessions"]
 
 LOGGER = logging.getLogger(__name__)
 REAPING_SECONDS = 1.0
+BUSIEST = 0.9
 
 
 class Sessions:
@@ -40,8 +41,9 @@ class Sessions:
         self._make_stream, self.offer, self.limits = make_stream, offer, limits
         self._sessions: dict[str, Session] = {}
         self._opening = 0
+        self._workers = limits.workers or cores()
         self._executor = ThreadPoolExecutor(
-            limits.workers or cores(), thread_name_prefix="music", initializer=_one_thread
+            self._workers, thread_name_prefix="music", initializer=_one_thread
         )
 
     def __len__(self) -> int:
@@ -66,6 +68,7 @@ class Sessions:
             if most > 1:
                 full = f"{most} others are playing, as many as this server takes."
             raise SessionRefused("too many sessions", full + " Try again later.")
+        self._check_there_is_time()
         self._opening += 1
         try:
             asked = self._arguments(hello)
@@ -84,6 +87,14 @@ class Sessions:
         self._sessions[session.identifier] = session
         session.start()
         return session
+
+    def _check_there_is_time(self) -> None:
+        """Refuse a stream with which all would stutter, even with the fewest evaluations."""
+        shares = [share for session in self._sessions.values() if (share := session.needed_share) > 0]
+        if shares and sum(shares) + sum(shares) / len(shares) > BUSIEST * self._workers:
+            raise SessionRefused(
+                "too many sessions", "The machine can only just keep up with those who play. Try again later."
+            )
 
     def forget(self, session: Session, refusal: SessionRefused) -> None:
         """End a session."""

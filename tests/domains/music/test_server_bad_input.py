@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,21 @@ def test_one_page_too_many_is_told_so(serving: Callable[..., Any]) -> None:
             page.play(before // 4 + 9_600)  # the first one hears nothing of it
             page.send(type="bye")
             assert page.close_code() >= 1000
+        assert plays(server)
+
+
+def test_a_machine_that_just_keeps_up_takes_no_more(
+    serving: Callable[..., Any], sine_stream: Callable[..., Any]
+) -> None:
+    # With two evaluations a block of .2 s takes .12 s: one stream can last on one worker, two cannot.
+    slow = partial(sine_stream, seconds=0.06, nfe=2)
+    with serving(lambda **asked: slow(**asked), limits=ServerLimits(workers=1)) as server:
+        with server.listen() as page:
+            page.play(4 * 4_800)
+            message, code = refusal(server, HELLO)
+            assert "can only just keep up" in message
+            assert code == 4429
+            page.play(6 * 4_800)
         assert plays(server)
 
 
