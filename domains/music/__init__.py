@@ -9,13 +9,23 @@ from .codec_training import fit_light_codec
 from .controls import Control, ControlLayout
 from .corpus import CorpusEntry, RenderedCorpus, load_corpus, render_corpus
 from .diffusion import LiveMusicDiffusion
+from .embeddings import cut_clips, log_mel_embedding
 from .encodec_codec import EncodecCodec
+from .engine import EngineError, LiveEngine
+from .engine_runs import paced_run, render_stream
 from .light_codec import LightCodec
+from .metrics import drift, harmonic_histogram, jensen_shannon_distance, melodic_histogram
+from .metrics_chroma import audio_pitch_classes, chroma_agreement, note_pitch_classes
+from .metrics_frechet import frechet_distance, frechet_limit
+from .metrics_memorisation import music_memorisation
+from .metrics_notes import Notes, note_scores, onset_density, read_notes
+from .playback import PlaybackError, play
 from .pretrained import list_pretrained, pretrained_card
 from .recordings import ClippingWarning
 from .session import MusicSession
 from .session_stats import SessionStats
 from .spectral_codec import SpectralCodec
+from .stream_stats import StreamStats
 from .training import MusicTraining, fit_music_network
 from .training_controls import ControlDropout
 
@@ -29,24 +39,47 @@ __all__ = [
     "ControlLayout",
     "CorpusEntry",
     "EncodecCodec",
+    "EngineError",
     "LatentStatistics",
     "LightCodec",
+    "LiveEngine",
     "LiveMusicDiffusion",
     "MusicSession",
     "MusicTraining",
+    "Notes",
+    "PlaybackError",
     "RenderedCorpus",
     "SessionStats",
     "SpectralCodec",
+    "audio_pitch_classes",
+    "chroma_agreement",
+    "StreamStats",
     "codec_from_description",
+    "cut_clips",
+    "drift",
     "fit_light_codec",
     "fit_music_network",
+    "frechet_distance",
+    "frechet_limit",
+    "harmonic_histogram",
+    "jensen_shannon_distance",
     "list_pretrained",
     "load_codec",
     "load_corpus",
+    "log_mel_embedding",
+    "melodic_histogram",
+    "music_memorisation",
+    "note_pitch_classes",
+    "note_scores",
+    "onset_density",
+    "paced_run",
+    "play",
     "pretrained_card",
     "read_audio",
+    "read_notes",
     "reconstruct",
     "render_corpus",
+    "render_stream",
     "save_codec",
     "write_audio",
 ]

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from sciffusion.estimators.imports import optional_import
+from . import midi_input
 
 __all__ = [
     "NoteScores",
@@ -104,27 +103,8 @@ def read_notes(path: str | os.PathLike[str]) -> Notes:
     ValueError
         If it is no MIDI file.
     """
-    mido = optional_import("mido", "music")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no MIDI file {os.fspath(path)!r}")
-    try:
-        messages = list(mido.MidiFile(os.fspath(path)))
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is no MIDI file that can be read: {error}") from error
-    now, rows = 0.0, []
-    sounding: dict[tuple[int, int], list[float]] = {}
-    for message in messages:
-        now += message.time
-        if message.type not in ("note_on", "note_off") or message.channel == 9:
-            continue
-        begun = sounding.setdefault((message.channel, message.note), [])
-        if message.type == "note_on" and message.velocity > 0:
-            begun.append(now)
-        elif begun:
-            rows.append((begun.pop(0), now, message.note))
-    # What is never released sounds until the end.
-    rows += [(start, now, note) for (_, note), begun in sounding.items() for start in begun]
-    return Notes.of(*(np.array(rows, dtype=np.float64).reshape(-1, 3).T))
+    rows = midi_input.read_notes(path)
+    return Notes.of(rows[:, 0], rows[:, 1], rows[:, 2])
 
 
 def note_scores(
