@@ -189,6 +189,8 @@ class LiveEngine:
         self.check()
         if self._error is not None:
             raise EngineError("the stream has failed; a new engine is needed") from self._error
+        if self._thread is not None and not self._started:
+            raise EngineError("the block that was being made when the engine was stopped has not ended yet")
         if not self._started:
             self._started = True
             self._wake.clear()

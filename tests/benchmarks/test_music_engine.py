@@ -99,6 +99,7 @@ def test_a_reduced_run_says_so_and_writes_everything(tmp_path: Path, planted: pd
     assert main(["--check", "--recorded", str(tmp_path / "times.csv"), "--out", str(out)], TINY) == 0
     report = (out / "report.md").read_text(encoding="utf-8")
     assert "REDUCED" in report
+    assert str(tmp_path) not in report
     assert "not checked: underruns with the fall" in report
     assert {path.name for path in out.iterdir()} == {
         "report.md", "music_engine.png", "times.csv", "soak.csv", "reaction.csv", "recorded.csv"

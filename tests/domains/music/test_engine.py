@@ -214,8 +214,11 @@ def test_a_step_that_hangs_is_said_and_the_reader_is_not_held_up() -> None:
     assert time.perf_counter() - begun < 5.0
     with pytest.raises(EngineError, match=r"did not end within 0\.05 s"):
         engine.stop(timeout=0.05)
+    with pytest.raises(EngineError, match="has not ended yet"):
+        engine.start()
     gate.set()
     engine.stop()
+    engine.start().stop()
 
 
 def test_controls_reach_the_stream_and_evaluations_the_pacer() -> None:
