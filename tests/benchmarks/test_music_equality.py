@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import music_equality
 import pandas as pd
-import pytest
-
-music_equality = pytest.importorskip("music_equality")
 
 
 def test_a_miniature_run_reaches_its_bars(tmp_path: Path) -> None:
