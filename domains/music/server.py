@@ -106,7 +106,8 @@ def create_app(
             yield
         finally:
             reaper.cancel()
-            sessions.close()
+            await asyncio.gather(reaper, return_exceptions=True)
+            await sessions.close()
 
     return applications.Starlette(
         routes=[

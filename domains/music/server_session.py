@@ -121,6 +121,11 @@ class Session:
             self._task.cancel()
         self._call(False)
 
+    async def ended(self) -> None:
+        """Wait until no more blocks are made."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
     def attach(self, next_sample: int, call: Callable[[bool], None]) -> int:
         """Serve a page that has the samples before ``next_sample``; return where it goes on.
 

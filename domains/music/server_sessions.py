@@ -120,11 +120,14 @@ class Sessions:
                     session, SessionRefused("idle", f"The stream was paused for {minutes:.0f} minutes.")
                 )
 
-    def close(self) -> None:
-        """End all sessions."""
-        for session in list(self._sessions.values()):
+    async def close(self) -> None:
+        """End all sessions, and wait for the blocks that are being made."""
+        sessions = list(self._sessions.values())
+        for session in sessions:
             self.forget(session, SessionRefused("shutting down", "The server was stopped."))
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for session in sessions:
+            await session.ended()
+        await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
 
     def _arguments(self, hello: Hello) -> dict[str, Any]:
         asked: dict[str, Any] = {"seed": hello.seed}

@@ -5,6 +5,8 @@ const HIGHEST = 7000;
 const FRAME_MILLISECONDS = 33;
 const CALM_MILLISECONDS = 400;
 const PIXELS_A_SECOND = 46;
+const GROUND = "rgb(19 18 17)";
+const SKETCH = [[45, 57, 60, 64], [41, 57, 60, 65], [48, 55, 64, 67], [43, 55, 59, 62]];
 const LOWEST_NOTE = 110;
 const HIGHEST_NOTE = 2100;
 // From the page's ground over wine and brass to ivory.
@@ -44,14 +46,37 @@ export class Spectrogram {
     const ratio = Math.min(devicePixelRatio, 1.5);
     const width = Math.max(Math.round(this.canvas.clientWidth * ratio), 1);
     const height = Math.max(Math.round(this.canvas.clientHeight * ratio), 1);
-    if (width !== this.canvas.width || height !== this.canvas.height) {
-      this.canvas.width = width;
-      this.canvas.height = height;
-      this.brush.fillStyle = "rgb(19 18 17)";
-      this.brush.fillRect(0, 0, width, height);
-    }
+    if (width !== this.canvas.width || height !== this.canvas.height) this.resize(width, height);
     this.ratio = ratio;
     this.place();
+  }
+
+  /** Take another size, and keep the latest of what is drawn. */
+  resize(width, height) {
+    const before = document.createElement("canvas");
+    before.width = this.canvas.width;
+    before.height = this.canvas.height;
+    before.getContext("2d").drawImage(this.canvas, 0, 0);
+    this.canvas.width = width;
+    this.canvas.height = height;
+    this.brush.fillStyle = GROUND;
+    this.brush.fillRect(0, 0, width, height);
+    if (this.analyser) this.brush.drawImage(before, width - before.width, 0, before.width, height);
+    else this.sketch(width, height);
+  }
+
+  /** Before anything sounds: the overtones of four chords, faintly, as music will look. */
+  sketch(width, height) {
+    SKETCH.forEach((pitches, chord) => {
+      for (const pitch of pitches) {
+        for (let overtone = 1; overtone <= 10; overtone += 1) {
+          const frequency = overtone * 440 * 2 ** ((pitch - 69) / 12);
+          const row = height * (1 - Math.log(frequency / LOWEST) / Math.log(HIGHEST / LOWEST));
+          this.brush.fillStyle = `rgb(219 150 80 / ${(0.2 / overtone ** 0.7).toFixed(3)})`;
+          this.brush.fillRect((width * chord) / SKETCH.length, row, width / SKETCH.length - 3, 2);
+        }
+      }
+    });
   }
 
   /** For each row of pixels, the bins of the analyser that it shows; low notes at the bottom, by octaves. */
