@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = ["main"]
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What a second of music costs.")
     parser.add_argument("--quick", action="store_true", help="fewer contexts and repeats")
+    parser.add_argument("--compiled", action="store_true", help="also measure compiled layers")
     parser.add_argument("--check", action="store_true", help="compare with the bars; exit 1 if one is missed")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/music_cost"))
     return parser.parse_args(arguments)
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None, size: Size | None = None) -> in
     limit_threads()
     reduced = options.quick or size is not None
     size = size or (QUICK if options.quick else Size())
+    if options.compiled:
+        size = replace(size, settings=(*size.settings, "compiled"))
     began = time.process_time()
     parts = {"session": session_rows, "latency": latency_rows, "context": context_rows,
              "widths": width_rows, "settings": setting_rows}  # fmt: skip

@@ -80,11 +80,15 @@ class Marks:
     def __init__(self) -> None:
         self.times: list[float] = []
 
+    def mark(self) -> None:
+        """Say that an evaluation begins."""
+        self.times.append(time.process_time())
+
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, each call of which is marked."""
 
         def marked(*arguments: Any, **keywords: Any) -> Any:
-            self.times.append(time.process_time())
+            self.mark()
             return function(*arguments, **keywords)
 
         return marked
