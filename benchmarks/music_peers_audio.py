@@ -41,6 +41,7 @@ __all__ = ["crepe_embeddings", "transcribe", "transcribe_all", "why_no_crepe", "
 NOTE_RATE, NOTE_WINDOW, NOTE_HOP, NOTE_OVERLAP = 22_050, 43_844, 256, 30
 ONSET_THRESHOLD, FRAME_THRESHOLD, SHORTEST_NOTE = 0.5, 0.3, 11
 CREPE_RATE, CREPE_WINDOW, CREPE_BINS = 16_000, 1024, 360
+CREPE_HOP = 2 * CREPE_WINDOW  # every second window says as much of the mean, at half the cost
 
 
 def why_no_notes() -> str | None:
@@ -123,7 +124,7 @@ def crepe_embeddings(clips: Tensor, sample_rate: int, *, batch: int = 512) -> Te
     audio = torch.from_numpy(
         np.stack([Audio(clip, sample_rate).mono_at(CREPE_RATE) for clip in clips.numpy()])
     )
-    windows = audio.unfold(-1, CREPE_WINDOW, CREPE_WINDOW)
+    windows = audio.unfold(-1, CREPE_WINDOW, CREPE_HOP)
     flat = windows.reshape(-1, CREPE_WINDOW)
     flat = flat - flat.mean(-1, keepdim=True)
     flat = flat / flat.std(-1, keepdim=True).clamp_min(1e-10)

@@ -13,9 +13,10 @@ than held-out music has. Nothing is chosen on these pieces.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from music_quality_bars import quality_bars, reading
 from music_quality_data import RATE, Excerpt, Piece, excerpts, halves, read_pieces
 from music_quality_pictures import draw_scores, draw_spectrograms
 from music_quality_rows import continued, latent_noise, noise_like, played, round_trip, shuffled
-from music_quality_scores import Judge, Set, log_mel_clips, mean_f1
-from reporting import markdown_table, run_header, write_markdown, write_table
+from music_quality_scores import Judge, Set, hears_notes, log_mel_clips, mean_f1
+from numpy.typing import NDArray
+from reporting import RowFile, markdown_table, run_header, write_markdown, write_table
 
 from sciffusion.domains.music.codec_files import load_codec
 from sciffusion.domains.music.diffusion import LiveMusicDiffusion
@@ -38,8 +40,41 @@ from sciffusion.domains.music.metrics import drift, jensen_shannon_distance
 from sciffusion.domains.music.metrics_chroma import audio_pitch_classes
 from sciffusion.domains.music.metrics_frechet import frechet_distance
 from sciffusion.domains.music.pretrained import list_pretrained, pretrained_file
+from sciffusion.training.checkpoints import fingerprint
 
 __all__ = ["QUICK", "Found", "Size", "main", "measure"]
+
+Makers = dict[str, Callable[[], Set]]
+
+#: Rows that are drawn besides those of the model.
+SHOWN = ("real, other half", "codec round trip", "noise through the codec")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a run that may go on later, and what its codec and model are known by."""
+
+    file: RowFile
+    codec: str
+    model: str
+
+    def known(self, name: str) -> dict[str, Any] | None:
+        """Return a row that is there already, made by the same codec and model."""
+        frame = self.file.frame()
+        if frame.empty:
+            return None
+        same = frame[(frame["row"] == name) & (frame["made by"] == self.made_by(name))]
+        return None if same.empty else dict(same.iloc[0].drop(["row", "made by"]))
+
+    def add(self, name: str, row: dict[str, Any]) -> None:
+        """Write a row."""
+        self.file.add({"row": name, "made by": self.made_by(name), **row})
+
+    def made_by(self, name: str) -> str:
+        """Say what a row hangs on besides the corpus."""
+        if name.startswith(("made", "continued")):
+            return self.model
+        return self.codec if "codec" in name else "corpus"
 
 
 @dataclass(frozen=True)
@@ -52,6 +87,8 @@ class Size:
         Excerpts of every row.
     reference : int
         Excerpts of the reference.
+    judged : int
+        Excerpts by which the codec is judged, for each instrument.
     seconds, prompt : float
         Duration of an excerpt, and of the beginnings that are continued.
     training : int or None
@@ -64,6 +101,7 @@ class Size:
 
     count: int = 20
     reference: int = 40
+    judged: int = 20
     seconds: float = 16.0
     prompt: float = 8.0
     training: int | None = None
@@ -74,54 +112,55 @@ class Size:
     window: float = 15.0
 
 
-QUICK = Size(count=6, reference=8, seconds=12.0, training=40, nfes=(8,), streams=0)
+QUICK = Size(count=6, reference=8, judged=4, seconds=12.0, training=40, nfes=(8,), streams=0)
 
 
-def _baselines(first: list[Excerpt], copies: list[Excerpt], codec: Any, size: Size) -> dict[str, Set]:
-    """Return the rows that need no model."""
-    real = [one.samples for one in first]
-    truth, styles = [one.notes for one in first], [one.style for one in first]
-    sets = {"real, other half": Set(real, truth, styles)}
+def _baselines(first: list[Excerpt], known: Sequence[Piece], codec: Any, size: Size) -> Makers:
+    """Return how the rows are made that need no model."""
+    real, samples = [one.samples for one in first], round(size.seconds * RATE)
+    truth = [one.notes for one in first]
+    makers: Makers = {"real, other half": lambda: Set(real, truth)}
     if codec is not None:
-        sets["codec round trip"] = Set(round_trip(codec, real), truth, styles)
-    sets["copies of training pieces"] = Set([one.samples for one in copies])
-    sets["real moments in random order"] = Set(shuffled(real))
-    sets["white noise"] = Set(noise_like(real))
+        makers["codec round trip"] = lambda: Set(round_trip(codec, real), truth)
+    makers["copies of training pieces"] = lambda: Set(
+        [one.samples for one in excerpts(known, size.count, size.seconds, seed=3)]
+    )
+    makers["real moments in random order"] = lambda: Set(shuffled(real))
+    makers["white noise"] = lambda: Set(noise_like(real))
     if codec is not None:
-        samples = round(size.seconds * RATE)
-        sets["noise through the codec"] = Set(latent_noise(codec, len(real), samples))
-    return sets
+        makers["noise through the codec"] = lambda: Set(latent_noise(codec, len(real), samples))
+    return makers
 
 
-def _made(model: Any, first: list[Excerpt], size: Size) -> dict[str, Set]:
-    """Return what the model makes."""
-    sets = {
-        f"made, nfe {nfe}": Set(played(model, len(first), size.seconds, nfe=nfe, seed=nfe))
+def _made(model: Any, first: list[Excerpt], size: Size) -> Makers:
+    """Return how the rows of the model are made."""
+    makers: Makers = {
+        f"made, nfe {nfe}": lambda nfe=nfe: Set(played(model, len(first), size.seconds, nfe=nfe, seed=nfe))
         for nfe in size.nfes
     }
     cut = round(size.prompt * RATE)
     beginnings = [one._replace(samples=one.samples[:cut]) for one in first]
-    sets[f"continued, nfe {size.gated}"] = Set(continued(model, beginnings, size.seconds, nfe=size.gated))
-    return sets
+    makers[f"continued, nfe {size.gated}"] = lambda: Set(
+        continued(model, beginnings, size.seconds, nfe=size.gated)
+    )
+    return makers
 
 
-def _codec_table(sets: dict[str, Set], judge: Judge, reference: list[Excerpt], codec: Any) -> pd.DataFrame:
-    """Return note F1 by style on all excerpts, of real audio and of its round trip."""
-    if codec is None or judge.why_not:
+def _codec_table(pieces: Sequence[Piece], codec: Any, size: Size) -> pd.DataFrame:
+    """Return note F1 by style on test excerpts, of real audio and of its round trip."""
+    if codec is None or not hears_notes():
         return pd.DataFrame()
-    real, ours = sets["real, other half"], sets["codec round trip"]
-    more = Set(round_trip(codec, [one.samples for one in reference]))
-    styles = [*real.styles, *judge.reference.styles]
-    truth = [*real.truth, *judge.reference.truth]
-    heard = {
-        "real": [*real.heard(), *judge.reference.heard()],
-        "codec": [*ours.heard(), *more.heard()],
-    }
-    rows = [
-        {"style": style, "excerpts": styles.count(style),
-         **{name: mean_f1(notes, truth, styles, style) for name, notes in heard.items()}}
-        for style in sorted(set(styles))
-    ]  # fmt: skip
+    test = [piece for piece in pieces if piece.split == "test"]
+    rows = []
+    for style in sorted({piece.style for piece in test}):
+        own = [piece for piece in test if piece.style == style]
+        parts = excerpts(own, size.judged, size.seconds, seed=4)
+        real, truth = [one.samples for one in parts], [one.notes for one in parts]
+        scores = {
+            name: mean_f1(Set(sounds).heard(), truth)
+            for name, sounds in (("real", real), ("codec", round_trip(codec, real)))
+        }
+        rows.append({"style": style, "excerpts": len(parts), **scores})
     table = pd.DataFrame(rows).set_index("style")
     table["share kept"] = table["codec"] / table["real"]
     return table
@@ -162,33 +201,41 @@ def _drift(model: Any, judge: Judge, size: Size) -> tuple[pd.DataFrame, dict[str
     }  # fmt: skip
 
 
-def _model(path: Path | None) -> tuple[Any, str | None]:
-    """Return the model, or why there is none."""
+def _model_file(path: Path | None) -> Path | None:
+    """Return the file of the model, by default the published one; None without any."""
     names = list_pretrained()
-    if path is None and not names:
-        return None, "this version comes without trained weights, and --model was not given"
-    return LiveMusicDiffusion.load(pretrained_file(names[0]) if path is None else path), None
+    return path or (pretrained_file(names[0]) if names else None)
 
 
-def _examples(sets: dict[str, Set], size: Size) -> dict[str, np.ndarray]:
-    """Return one piece of every row to look at, prompts with what follows them."""
-    shown = ("real, other half", "codec round trip", *(name for name in sets if name.startswith("made")),
-             "noise through the codec")  # fmt: skip
-    found = {name: sets[name].pieces[0] for name in shown if name in sets}
-    for name in sets:
+def _examples(examples: dict[str, NDArray[np.float32]], size: Size) -> dict[str, NDArray[np.float32]]:
+    """Return what is drawn: prompts with what follows them."""
+    found = {name: one for name, one in examples.items() if name in SHOWN or name.startswith("made")}
+    for name, one in examples.items():
         if name.startswith("continued"):
-            cut = min(round(5.0 * RATE), round(size.prompt * RATE))
-            before = sets["real, other half"].pieces[0][round(size.prompt * RATE) - cut :][:cut]
-            found[f"{name} (from 5 s on)"] = np.concatenate([before, sets[name].pieces[0]])
+            stop, cut = round(size.prompt * RATE), round(min(5.0, size.prompt) * RATE)
+            before = examples[SHOWN[0]][stop - cut : stop]
+            found[f"{name} (from {cut / RATE:g} s on)"] = np.concatenate([before, one])
     return found
+
+
+def _rows(options: argparse.Namespace, codec: Any, size: Size) -> Rows:
+    """Return the rows of this run, those of an earlier one with the same settings among them."""
+    settings = {"size": str(size), "styles": options.styles}
+    made = "none" if codec is None else fingerprint({}, list(codec.description()[0].values()))
+    path = _model_file(options.model)
+    model = "none" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    file = RowFile(options.out / "rows.csv", ["row", "made by"], settings, options.resume)
+    return Rows(file, str(made)[:16], model)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How good the music is.")
     parser.add_argument("--corpus", type=Path, help="folder of rendered pieces")
+    parser.add_argument("--styles", nargs="+", help="instruments of the model; all by default")
     parser.add_argument("--model", type=Path, help="a saved model; the published one by default")
     parser.add_argument("--codec", type=Path, help="a saved codec, judged where there is no model")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter excerpts, no drift")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--check", action="store_true", help="exit 1 if a gate is missed")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/music_quality"))
     return parser.parse_args(arguments)
@@ -196,11 +243,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _judge(reference: list[Excerpt], known: Sequence[Piece]) -> Judge:
     """Return what judges against the reference and the training pieces."""
-    judged = Set(
-        [one.samples for one in reference],
-        [one.notes for one in reference],
-        [one.style for one in reference],
-    )
+    judged = Set([one.samples for one in reference], [one.notes for one in reference])
     return Judge(judged, (piece.samples() for piece in known))  # one after the other: they fill gigabytes
 
 
@@ -236,23 +279,54 @@ class Found:
         return bars
 
 
-def measure(pieces: Sequence[Piece], model: Any, codec: Any, size: Size) -> tuple[Found, dict[str, Set]]:
-    """Judge every row; a model or codec that is None leaves its rows out."""
+def measure(
+    pieces: Sequence[Piece],
+    model: Any,
+    codec: Any,
+    size: Size,
+    styles: Sequence[str] | None = None,
+    rows: Rows | None = None,
+) -> tuple[Found, dict[str, NDArray[np.float32]]]:
+    """Judge every row; a model or codec that is None leaves its rows out.
+
+    Parameters
+    ----------
+    pieces, model, codec, size
+        What is judged.
+    styles : sequence of str, optional
+        Of the rows; the codec is judged on all there are.
+    rows : Rows, optional
+        Where rows are written as they come; those that are there already are not judged again.
+
+    Returns
+    -------
+    Found, and a piece of every row to look at
+    """
+    kept = _codec_table(pieces, codec, size)
+    pieces = [piece for piece in pieces if styles is None or piece.style in styles]
     first, second = halves(pieces)
     ours = excerpts(first, size.count, size.seconds, seed=1)
     reference = excerpts(second, size.reference, size.seconds, seed=2)
     known = [piece for piece in pieces if piece.split == "train"][: size.training]
     judge = _judge(reference, known)
-    sets = _baselines(ours, excerpts(known, size.count, size.seconds, seed=3), codec, size)
-    if model is not None:
-        sets |= _made(model, ours, size)
-    table = pd.DataFrame({name: judge.score(one) for name, one in sets.items()}).T.astype(float)
+    made = {} if model is None else _made(model, ours, size)
+    found, examples = {}, {}
+    for name, make in (_baselines(ours, known, codec, size) | made).items():
+        row = None if rows is None else rows.known(name)
+        if row is None:
+            judged = make()
+            row, examples[name] = judge.score(judged), judged.pieces[0]
+            if rows is not None:
+                rows.add(name, row)
+        elif name in SHOWN:
+            examples[name] = make().pieces[0]
+        found[name] = row
+    table = pd.DataFrame(found).T.astype(float)
     table.index.name = "row"
     drifted, slope = _drift(model, judge, size)
-    judged = tuple(name for name in sets if name.endswith(f"nfe {size.gated}"))
-    kept = _codec_table(sets, judge, reference, codec)
-    found = Found(table, kept, drifted, slope, _random_halves([ours, reference]), judged, None, judge.why_not)
-    return found, sets
+    gated = tuple(name for name in made if name.endswith(f"nfe {size.gated}"))
+    average = _random_halves([ours, reference])
+    return Found(table, kept, drifted, slope, average, gated, None, judge.why_not), examples
 
 
 def main(
@@ -276,13 +350,16 @@ def main(
         if options.corpus is None:
             raise SystemExit("give --corpus FOLDER: sciffusion music render-corpus makes one")
         pieces = read_pieces(options.corpus)
-    why_no_model = None
-    if model is None:
-        model, why_no_model = _model(options.model)
+    path, why_no_model = _model_file(options.model), None
+    if model is None and path is None:
+        why_no_model = "this version comes without trained weights, and --model was not given"
+    elif model is None:
+        model = LiveMusicDiffusion.load(path)
     if codec is None:
         codec = model.codec_ if model is not None else load_codec(options.codec) if options.codec else None
-    found, sets = measure(pieces, model, codec, size)
-    draw_spectrograms(_examples(sets, size), options.out / "spectrograms.png")
+    rows = _rows(options, codec, size)
+    found, examples = measure(pieces, model, codec, size, options.styles, rows)
+    draw_spectrograms(_examples(examples, size), options.out / "spectrograms.png")
     header = run_header(reduced, None if arguments is None else ["music_quality.py", *arguments])
     header["excerpts"] = f"{size.count} a row, {size.reference} in the reference, {size.seconds:g} s each"
     header["CPU seconds"] = f"{time.process_time() - began:.0f}"

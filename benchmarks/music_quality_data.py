@@ -90,13 +90,13 @@ def halves(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
 
 
 def excerpts(pieces: Sequence[Piece], count: int, seconds: float, *, seed: int = 0) -> list[Excerpt]:
-    """Return excerpts of different pieces as far as there are any, styles taking turns.
+    """Return excerpts of different pieces, styles taking turns, then of the same pieces once more.
 
     Parameters
     ----------
     pieces : sequence of Piece
     count : int
-        Excerpts; fewer where all pieces in all styles are fewer, or too short.
+        Excerpts; fewer where pieces are too short.
     seconds : float
         Duration; shorter pieces are left out.
     seed : int
@@ -107,11 +107,8 @@ def excerpts(pieces: Sequence[Piece], count: int, seconds: float, *, seed: int =
     names = sorted({piece.name for piece in pieces})
     random.shuffle(names)
     by_name = {(piece.name, piece.style): piece for piece in pieces}
-    order = [
-        (name, styles[(turn + i) % len(styles)])
-        for turn in range(len(styles))
-        for i, name in enumerate(names)
-    ]
+    turns = range(max(len(styles), -(-count // max(len(names), 1))))
+    order = [(name, styles[(turn + i) % len(styles)]) for turn in turns for i, name in enumerate(names)]
     found: list[Excerpt] = []
     for key in order:
         if len(found) == count:

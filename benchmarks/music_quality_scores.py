@@ -32,7 +32,7 @@ from sciffusion.domains.music.metrics_frechet import frechet_distance
 from sciffusion.domains.music.metrics_memorisation import NearestPassages, nearest_passages
 from sciffusion.domains.music.metrics_notes import Notes, note_scores, onset_density
 
-__all__ = ["Judge", "Set", "log_mel_clips", "mean_f1", "passages_of"]
+__all__ = ["Judge", "Set", "hears_notes", "log_mel_clips", "mean_f1", "passages_of"]
 
 FRAMES_PER_SECOND = 5.0
 PASSAGE_SECONDS = 6.0
@@ -50,13 +50,10 @@ class Set:
     pieces : sequence of ndarray
     truth : sequence of Notes, optional
         The notes of each, where known.
-    styles : sequence of str, optional
-        The instrument of each, where known.
     """
 
     pieces: Sequence[Samples]
     truth: Sequence[Notes] | None = None
-    styles: Sequence[str] | None = None
     notes: list[Notes] | None = field(default=None, init=False)
 
     def tensor(self) -> Tensor:
@@ -75,13 +72,14 @@ def log_mel_clips(samples: Tensor) -> Tensor:
     return log_mel_embedding(cut_clips(samples, RATE), RATE)
 
 
-def mean_f1(heard: Sequence[Notes], truth: Sequence[Notes], styles: Sequence[str], style: str) -> float:
-    """Return the mean F1 over the pieces of a style."""
-    found = [
-        note_scores(ours, true).f1
-        for ours, true, played in zip(heard, truth, styles, strict=True)
-        if played == style
-    ]
+def hears_notes() -> bool:
+    """Say whether there is a transcriber."""
+    return why_no_notes() is None
+
+
+def mean_f1(heard: Sequence[Notes], truth: Sequence[Notes]) -> float:
+    """Return the mean F1 over pieces."""
+    found = [note_scores(ours, true).f1 for ours, true in zip(heard, truth, strict=True)]
     return float(np.mean(found)) if found else float("nan")
 
 
@@ -138,7 +136,7 @@ class Judge:
         return row
 
     def _note_scores(self, judged: Set) -> dict[str, float]:
-        if why_no_notes() is not None:
+        if not hears_notes():
             return {}
         heard, real = judged.heard(), self.reference.heard()
         seconds = [len(piece) / RATE for piece in judged.pieces]
@@ -147,9 +145,8 @@ class Judge:
             "harmonic JS": _distance(harmonic_histogram(heard), harmonic_histogram(real)),
             "notes a second": onset_density(heard, seconds),
         }
-        if judged.truth is not None and judged.styles is not None:
-            for style in sorted(set(judged.styles)):
-                row[f"note F1 {style}"] = mean_f1(heard, judged.truth, judged.styles, style)
+        if judged.truth is not None:
+            row["note F1"] = mean_f1(heard, judged.truth)
         return row
 
     def _memorisation(self, samples: Tensor) -> dict[str, float]:

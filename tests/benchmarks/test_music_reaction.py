@@ -10,13 +10,14 @@ import music_reaction
 import numpy as np
 import pandas as pd
 import pytest
-from music_quality_data import RATE, Piece
+from music_quality_data import RATE, Excerpt, Piece
+from music_quality_rows import continued, played
 from music_reaction import Size, main, reaction_bars
-from music_reaction_following import agreements, following_rows, jam
+from music_reaction_following import agreements, following_rows, jam, jamming_rows
 from music_reaction_partner import pairs
 from music_reaction_timing import ToneStream, first_change, random_session, reactions
 
-from sciffusion.domains.music import Audio, ControlLayout, SpectralCodec
+from sciffusion.domains.music import Audio, ControlLayout, LiveMusicDiffusion, Notes, SpectralCodec
 
 SMALL = {"width": 16, "depth": 1, "n_heads": 2}
 TINY = Size(blocks=(12,), nfes=(2,), timed=2, changes=6, prebuffers=(2.0,), steps=0, network=SMALL)
@@ -183,3 +184,30 @@ def test_bars_catch_what_falls_short() -> None:
     following.loc["asked, nfe 8, guidance 1"] = [0.3, 0.1]
     jamming["gain"] = 0.05
     assert not any(bar.reached for bar in reaction_bars(timing, change, following, jamming, "", ""))
+
+
+def _fitted(sounds: list[np.ndarray], controls: tuple[str, ...], given: Any = None) -> Any:
+    """Return a tiny model after two steps."""
+    model = LiveMusicDiffusion(
+        codec=SpectralCodec(RATE, 960, 48), controls=controls, max_steps=2, random_state=0, device="cpu",
+        width=16, depth=1, n_heads=2, block=12, window=3, train_blocks=4, batch_size=2, warmup_steps=1,
+        validation_fraction=0.0,
+    )  # fmt: skip
+    return model.fit([Audio(one, RATE) for one in sounds], given)
+
+
+def test_fitted_models_are_asked_continued_and_played_along_with() -> None:
+    sounds = [_walk(seed, 2.0) for seed in range(3)]
+    model = _fitted(sounds, ("chroma",))
+    rows = following_rows(model, sounds[:2], [(1, 2.0)])
+    assert len(rows) == 3
+    assert all(-1.0 <= row["agreement"] <= 1.0 for row in rows)
+    assert model.guidance == 1.0  # as it was
+    beginning = Excerpt(sounds[0], Notes.of([], [], []), "voice", "a", 0.0)
+    for made in (played(model, 2, 1.0, nfe=1), continued(model, [beginning], 1.0, nfe=1)):
+        assert all(one.shape == (RATE,) for one in made)
+        assert all(np.isfinite(one).all() for one in made)
+    partners = [{"partner": Audio(one, RATE)} for one in sounds]
+    found = jamming_rows(_fitted(sounds, ("partner",), partners), sounds[:2], [(0.48, 0.24)], 1)
+    assert found[0]["unknown s"] == pytest.approx(0.24)
+    assert -1.0 <= found[0]["agreement"] <= 1.0
