@@ -41,6 +41,8 @@ __all__ = ["codec_bars", "main", "summary"]
 
 ROUND_TRIP, ORIGINAL = "round trip", "original"
 SHARE_OF_F1, MOST_CPU, EQUAL = 0.9, 0.03, 1e-4
+#: F1 of the original below which the transcription does not hear what is played.
+HEARD = 0.4
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -95,6 +97,8 @@ def _reading(table: pd.DataFrame, cost: dict[str, float], codec: LightCodec) -> 
                 f"{NOISES[-1]} standard deviations on the latents "
                 f"{rows.loc[f'noise {NOISES[-1]}', 'note F1']:.3f}"
             )
+            if rows.loc[ORIGINAL, "note F1"] < HEARD:
+                text += " (basic-pitch hears so few notes of this sound that the share says little)"
         lines.append(text + ".")
     return "\n\n".join(lines)
 

@@ -23,6 +23,7 @@ from sciffusion.domains.music.spectrogram import CausalSpectrogram
 __all__ = ["NOISES", "cost_row", "equality_rows", "left_of", "played_rows", "versions"]
 
 NOISES = (0.1, 0.2, 0.3, 0.5)
+SHOWN = ("original", "round trip")
 STFT = CausalSpectrogram()
 
 Samples: TypeAlias = NDArray[np.float32]
@@ -119,7 +120,7 @@ def played_rows(
                 heard = transcribe(Audio(sound[0].clamp(-1.0, 1.0).numpy(), RATE))
                 row["note F1"] = note_scores(heard, excerpt.notes).f1
             rows.append(row)
-            if excerpt.style not in shown and name in ("original", "phases alone", "round trip", "noise 0.3"):
+            if excerpt.style not in shown and name in SHOWN:
                 examples[f"{excerpt.style}, {name}"] = sound[0].numpy()
         shown.add(excerpt.style)
     return rows, examples
