@@ -48,10 +48,10 @@ def running_chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def soak_server(model: Path, sessions: int) -> Iterator[tuple[str, int]]:
+def soak_server(model: Path, sessions: int, title: str = "Soak") -> Iterator[tuple[str, int]]:
     """Run the server in a process of its own; give its address and process number."""
     script = Path(__file__).with_name("music_soak_server.py")
-    command = [sys.executable, str(script), str(model), str(sessions)]
+    command = [sys.executable, str(script), str(model), str(sessions), title]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -78,11 +78,18 @@ class Listener:
     url : str
     name : str
         In the rows.
+    width, height : int
+        Of the window.
+    scale : float
+        Pixels of the screen a pixel of the page.
     """
 
-    def __init__(self, browser: Any, url: str, name: str) -> None:
+    def __init__(
+        self, browser: Any, url: str, name: str, width: int = 1000, height: int = 800, scale: float = 1.0
+    ) -> None:
         self.name, self._url = name, url
-        self._context = browser.new_context(viewport={"width": 1000, "height": 800})
+        size = {"width": width, "height": height}
+        self._context = browser.new_context(viewport=size, device_scale_factor=scale)
         self.page = self._context.new_page()
         self.page.set_default_timeout(1000 * STARTING_SECONDS)
         self.page.goto(url)

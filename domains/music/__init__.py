@@ -14,6 +14,7 @@ from .encodec_codec import EncodecCodec
 from .engine import EngineError, LiveEngine
 from .engine_runs import paced_run, render_stream
 from .light_codec import LightCodec
+from .light_codec_refinement import refine_light_codec
 from .metrics import drift, harmonic_histogram, jensen_shannon_distance, melodic_histogram
 from .metrics_chroma import audio_pitch_classes, chroma_agreement, note_pitch_classes
 from .metrics_frechet import frechet_distance, frechet_limit
@@ -22,6 +23,9 @@ from .metrics_notes import Notes, note_scores, onset_density, read_notes
 from .playback import PlaybackError, play
 from .pretrained import list_pretrained, pretrained_card
 from .recordings import ClippingWarning
+from .server import RunningServer, create_app, running_server, serve
+from .server_limits import ServerLimits
+from .server_offer import Offer
 from .session import MusicSession
 from .session_stats import SessionStats
 from .spectral_codec import SpectralCodec
@@ -47,14 +51,18 @@ __all__ = [
     "MusicSession",
     "MusicTraining",
     "Notes",
+    "Offer",
     "PlaybackError",
     "RenderedCorpus",
+    "RunningServer",
+    "ServerLimits",
     "SessionStats",
     "SpectralCodec",
     "StreamStats",
     "audio_pitch_classes",
     "chroma_agreement",
     "codec_from_description",
+    "create_app",
     "cut_clips",
     "drift",
     "fit_light_codec",
@@ -78,8 +86,11 @@ __all__ = [
     "read_audio",
     "read_notes",
     "reconstruct",
+    "refine_light_codec",
     "render_corpus",
     "render_stream",
+    "running_server",
     "save_codec",
+    "serve",
     "write_audio",
 ]

@@ -271,6 +271,38 @@ def test_the_page_fits_and_names_everything(opened: Callable[..., Any], sine_str
         assert page.evaluate(outside, width) == []
 
 
+def test_other_sample_rates_are_resampled_without_a_gap(opened: Callable[..., Any], sine_stream: Any) -> None:
+    class Slower(sine_stream):  # type: ignore[misc, valid-type]
+        sample_rate = 16_000
+
+    with sines(Slower) as server:
+        page = opened(server.url)
+        page.click("#play")
+        state(page, "playing")
+        began = time.monotonic(), int(text(page, "clock").split(":")[1])
+        play_until(page, 4)
+        played = int(text(page, "clock").split(":")[1]) - began[1]
+        assert abs(played - (time.monotonic() - began[0])) < 2.0  # at its own speed
+
+
+@pytest.mark.slow
+def test_a_stall_is_a_dropout_but_no_gap(opened: Callable[..., Any], sine_stream: Any) -> None:
+    class Stalling(sine_stream):  # type: ignore[misc, valid-type]
+        def step(self) -> Any:
+            time.sleep(4.0 if self.number == 8 else 0.0)
+            return super().step()
+
+    with sines(Stalling) as server:
+        page = opened(server.url)
+        page.click("#play")
+        state(page, "playing")
+        state(page, "waiting")
+        state(page, "playing")
+        assert text(page, "underruns") == "1"
+        play_until(page, 7)
+        assert text(page, "underruns") == "1"
+
+
 @pytest.mark.slow
 def test_a_server_that_stops_is_said_and_one_that_returns_is_used(
     opened: Callable[..., Any], sine_stream: Any
