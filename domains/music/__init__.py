@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .audio import Audio, AudioError, read_audio, write_audio
+from .chords import parse_chords
 from .codec import Codec, LatentStatistics, reconstruct
 from .codec_files import codec_from_description, load_codec, save_codec
 from .codec_training import fit_light_codec
@@ -13,6 +14,7 @@ from .embeddings import cut_clips, log_mel_embedding
 from .encodec_codec import EncodecCodec
 from .engine import EngineError, LiveEngine
 from .engine_runs import paced_run, render_stream
+from .judging import judge
 from .light_codec import LightCodec
 from .light_codec_refinement import refine_light_codec
 from .metrics import drift, harmonic_histogram, jensen_shannon_distance, melodic_histogram
@@ -21,6 +23,7 @@ from .metrics_frechet import frechet_distance, frechet_limit
 from .metrics_memorisation import music_memorisation
 from .metrics_notes import Notes, note_scores, onset_density, read_notes
 from .playback import PlaybackError, play
+from .plots import plot_chroma, plot_spectrogram, plot_stream, plot_training
 from .pretrained import list_pretrained, pretrained_card
 from .recordings import ClippingWarning
 from .server import RunningServer, create_app, running_server, serve
@@ -29,6 +32,7 @@ from .server_offer import Offer
 from .session import MusicSession
 from .session_stats import SessionStats
 from .spectral_codec import SpectralCodec
+from .speed import measure_speed
 from .stream_stats import StreamStats
 from .training import MusicTraining, fit_music_network
 from .training_controls import ControlDropout
@@ -71,17 +75,24 @@ __all__ = [
     "frechet_limit",
     "harmonic_histogram",
     "jensen_shannon_distance",
+    "judge",
     "list_pretrained",
     "load_codec",
     "load_corpus",
     "log_mel_embedding",
+    "measure_speed",
     "melodic_histogram",
     "music_memorisation",
     "note_pitch_classes",
     "note_scores",
     "onset_density",
     "paced_run",
+    "parse_chords",
     "play",
+    "plot_chroma",
+    "plot_spectrogram",
+    "plot_stream",
+    "plot_training",
     "pretrained_card",
     "read_audio",
     "read_notes",
