@@ -29,6 +29,7 @@ _BANDS = 36  # an octave
 _WINDOW_SECONDS = 0.085
 _MOST_FRAMES = 1600  # of a picture
 _TICKS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
+_FINE_TICKS = (50, 70, 100, 150, 200, 300, 400, 500, 700, 1000, 1500, 2000, 3000, 4000, 5000, 7000, 10_000)
 
 
 def pitch_spectrogram(
@@ -200,7 +201,9 @@ def _draw_notes(axis: Axes, notes: NDArray[np.float64], lowest: float, top: floa
 
 def _hertz_axis(axis: Axes, lowest: float, top: float) -> None:
     ticks = [tick for tick in _TICKS if lowest <= tick <= top]
-    labels = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks]
+    if len(ticks) < 3:
+        ticks = [tick for tick in _FINE_TICKS if lowest <= tick <= top]
+    labels = [f"{tick / 1000:g}k" if tick >= 1000 else str(tick) for tick in ticks]
     axis.set_yticks(np.log2(ticks) if ticks else [], labels)
     axis.set_ylim(np.log2(lowest), np.log2(top))
     axis.set_ylabel("Hz")
