@@ -47,7 +47,7 @@ __all__ = ["equality_bars", "equality_rows", "main", "stream_rows"]
 
 CHANNELS, CONDITIONS, REVISED, BATCH = 8, 3, 2, 2
 TYPES = {"float32": torch.float32, "float64": torch.float64}
-FAR = 1_000_000
+FAR = 1_000_000  # tokens
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,11 @@ def _comparisons(case: Case, variant: str, positions: str) -> Iterator[tuple[str
     yield "jamming", _jammed(case, REVISED), case.whole(now=settled), False
     yield "control: jamming, nothing read anew", _jammed(case, 0), case.whole(now=settled), True
     if causal and positions == "offset":
-        far = case.filled(lambda cache, number: cache.rotate(FAR * case.size.block) if number < 0 else cache)
+        far = case.filled(
+            lambda cache, number: (
+                cache.rotate(FAR // case.size.block * case.size.block) if number < 0 else cache
+            )
+        )
         yield "filled from position 1e6", case.after(far), whole, False
         moved = case.filled(lambda cache, n: cache.rotate(-5 * case.size.block) if n == middle else cache)
         yield "moved", case.after(moved), whole, False
