@@ -15,7 +15,7 @@ from music_soak_pages import Listener, chromium_path, running_chromium, soak_ser
 
 __all__ = ["main"]
 
-SHAPES = {"music_player.png": (1280, 900, 1.0), "music_player_phone.png": (400, 860, 2.0)}
+SHAPES = {"music_player.png": (1280, 1240, 1.0), "music_player_phone.png": (400, 860, 2.0)}
 CHORD = ("A", "C", "E")
 
 
@@ -30,7 +30,7 @@ def _picture(browser: object, url: str, path: Path, seconds: float) -> None:
     page.wait_for_timeout(500 * seconds)
     page.evaluate("document.activeElement.blur()")
     path.parent.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(path), full_page=path.name == "music_player.png")
+    page.screenshot(path=str(path))
     listener.close()
 
 

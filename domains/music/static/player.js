@@ -316,6 +316,8 @@ function showState() {
 }
 
 function subtitle(state) {
+  const begun = page.lastReport !== null && page.lastReport.played > 0;
+  if (state === "waiting" && begun) return "Waiting for the next block …";
   if (state === "waiting" || state === "connecting") return "The first block is being made …";
   if (state === "playing") return "Made as you listen. Change something: it answers with the next block.";
   if (state === "paused") return "Paused. The stream waits where you left it.";

@@ -4,6 +4,7 @@ const LOWEST = 55;
 const HIGHEST = 7000;
 const FRAME_MILLISECONDS = 33;
 const CALM_MILLISECONDS = 400;
+const SETTLE_MILLISECONDS = 200;
 const PIXELS_A_SECOND = 46;
 const GROUND = "rgb(19 18 17)";
 const SKETCH = [[45, 57, 60, 64], [41, 57, 60, 65], [48, 55, 64, 67], [43, 55, 59, 62]];
@@ -22,7 +23,10 @@ export class Spectrogram {
     this.marks = 0;
     this.drawnAt = 0;
     this.owed = 0;
-    new ResizeObserver(() => this.fit()).observe(canvas);
+    new ResizeObserver(() => {
+      clearTimeout(this.settling); // what is drawn need not follow a window that is being dragged
+      this.settling = setTimeout(() => this.fit(), SETTLE_MILLISECONDS);
+    }).observe(canvas);
     this.fit();
     const draw = (now) => {
       requestAnimationFrame(draw);
@@ -43,6 +47,7 @@ export class Spectrogram {
   }
 
   fit() {
+    if (this.canvas.clientWidth === 0) return;
     const ratio = Math.min(devicePixelRatio, 1.5);
     const width = Math.max(Math.round(this.canvas.clientWidth * ratio), 1);
     const height = Math.max(Math.round(this.canvas.clientHeight * ratio), 1);
