@@ -26,6 +26,7 @@ from .playback import PlaybackError, play
 from .plots import plot_chroma, plot_spectrogram, plot_stream, plot_training
 from .pretrained import list_pretrained, pretrained_card
 from .recordings import ClippingWarning
+from .self_forcing import SelfForcing, self_force
 from .server import RunningServer, create_app, running_server, serve
 from .server_limits import ServerLimits
 from .server_offer import Offer
@@ -59,6 +60,7 @@ __all__ = [
     "PlaybackError",
     "RenderedCorpus",
     "RunningServer",
+    "SelfForcing",
     "ServerLimits",
     "SessionStats",
     "SpectralCodec",
@@ -102,6 +104,7 @@ __all__ = [
     "render_stream",
     "running_server",
     "save_codec",
+    "self_force",
     "serve",
     "write_audio",
 ]
