@@ -132,7 +132,7 @@ def _asked(found: DemoFindings) -> str:
         f"{chord or 'nothing'} from {block * found.block_seconds:.1f} s"
         for block, chord in found.plan.items()
     ]
-    return f"{', '.join(parts)}."
+    return f"Asked for: {', '.join(parts)}."
 
 
 def _rows(found: DemoFindings) -> str:
