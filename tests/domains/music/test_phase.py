@@ -75,7 +75,8 @@ def test_the_frequency_of_a_sine_is_found_between_bins() -> None:
 
 def test_bins_go_with_the_peak_uphill() -> None:
     levels = torch.tensor([1.0, 2.0, 5.0, 4.0, 3.0, 3.5, 9.0, 8.0, 7.0, 7.5])
-    assert peak_of_bins(levels).tolist() == [2, 2, 2, 2, 2, 6, 6, 6, 9, 9]  # a valley goes to the higher side
+    # Valleys, at 4 and 8, go to their higher side.
+    assert peak_of_bins(levels).tolist() == [2, 2, 2, 2, 2, 6, 6, 6, 6, 9]
     assert peak_of_bins(torch.zeros(4)).tolist() == [0, 1, 2, 3]
     rising = torch.arange(1025.0)
     assert peak_of_bins(rising).tolist() == [1024] * 1025
