@@ -103,8 +103,11 @@ class Tap:
         return block
 
     def audio(self, seconds: float) -> Audio:
-        """Return the first seconds of the stream."""
-        return Audio(np.concatenate(self._parts)[: round(seconds * self.sample_rate)], self.sample_rate)
+        """Return the first seconds of the stream; what underruns kept from being made is made now."""
+        wanted = round(seconds * self.sample_rate)
+        while len(self._parts) * self.block_samples < wanted:
+            self._parts.append(self._stream.step().samples)
+        return Audio(np.concatenate(self._parts)[:wanted], self.sample_rate)
 
 
 class StreamResult(NamedTuple):

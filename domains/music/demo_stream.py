@@ -87,10 +87,11 @@ def stream_live(model: LiveMusicDiffusion, seconds: float, plan: Mapping[int, st
     stream = _Planned(model.stream(seed=seed), plan)
     with LiveEngine(stream, adapt=False) as engine:
         run = paced_run(engine, seconds)
-    samples = np.concatenate([block.samples for block in stream.blocks])[
-        : round(seconds * stream.sample_rate)
-    ]
     times = [block.seconds for block in stream.blocks]
+    wanted = round(seconds * stream.sample_rate)
+    while len(stream.blocks) * stream.block_samples < wanted:  # after underruns less of it was heard
+        stream.step()
+    samples = np.concatenate([block.samples for block in stream.blocks])[:wanted]
     return DemoRun(Audio(samples, stream.sample_rate), run.stats, run.trace, times)
 
 
