@@ -55,7 +55,8 @@ def _recording(seconds: float, rate: int, generator: np.random.Generator) -> NDA
             tone = _tone(440.0 * 2 ** ((pitch - 69) / 12), length, rate)[: len(samples) - first]
             samples[first : first + len(tone)] += tone
         start += length
-    return (samples * (_PEAK / np.abs(samples).max())).astype(np.float32)
+    scaled: NDArray[np.float32] = (samples * (_PEAK / np.abs(samples).max())).astype(np.float32)
+    return scaled
 
 
 def _voices(triad: tuple[int, ...], key: int) -> list[int]:

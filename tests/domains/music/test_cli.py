@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -377,3 +380,26 @@ def test_errors_name_the_remedy(
     ):
         assert expected in error_of(capsys, *arguments), arguments
     assert not out.exists()
+
+
+def test_the_guide_names_commands_and_options_that_exist(repository_root: Path) -> None:
+    guide = (repository_root / "docs" / "how-to" / "music.rst").read_text(encoding="utf-8")
+    calls = re.findall(r"\$ sciffusion music ([a-z-]+)((?:[^\n]*\\\n)*[^\n]*)", guide)
+    assert len(calls) >= 9
+    for command, rest in calls:
+        known = succeed(command, "--help")
+        for option in re.findall(r"(--[a-z-]+)", rest.partition("#")[0]):
+            assert re.search(rf"{option}\b", known), (command, option)
+
+
+def test_the_guide_is_valid_python_with_names_that_exist(repository_root: Path) -> None:
+    import importlib
+
+    guide = (repository_root / "docs" / "how-to" / "music.rst").read_text(encoding="utf-8")
+    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:(?:   .*)?\n)+)", guide, flags=re.MULTILINE)
+    assert len(blocks) >= 8
+    for block in blocks:
+        for node in ast.walk(ast.parse(textwrap.dedent(block))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sciffusion"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
