@@ -175,10 +175,11 @@ def _reading(rows: pd.DataFrame, table: pd.DataFrame, refusal: str, model: str) 
         f"of {one['block s']:.2f} s took {one['p50 s']:.2f} s (median) and {one['p99 s']:.2f} s (p99) at "
         f"{one['nfe mean']:.1f} evaluations; the server's memory grew by {slope:+.2f} MiB a minute after the "
         f"first quarter.",
-        f"Three pages at once on {os.cpu_count()} cores, with Chromium on the same cores: "
+        f"Three pages asked for music at once on {os.cpu_count()} cores, with Chromium on the same cores, and "
+        f"{three['page'].nunique()} were given it: "
         f"{int(three['dropouts'].sum())} dropouts and {int(three['gaps'].sum())} gaps; evaluations fell to "
         f"{three['nfe min'].min():.0f} at the lowest and were {three['nfe mean'].mean():.1f} on average. A "
-        f"fourth page was told: {refusal!r}",
+        f"further page was told: {refusal!r}",
         f"The load of the machine was {rows['load'].mean():.1f} on average, all other work on it included.",
     ])  # fmt: skip
 
@@ -191,9 +192,12 @@ def run(size: Size, model: Path | None) -> tuple[pd.DataFrame, str, str]:
             first = Listener(browser, url, "first")
             first.wait_for("playing")
             rows = listen([first], size.one, server, "one")
-            listeners = [first, *(Listener(browser, url, name) for name in ("second", "third"))]
-            for listener in listeners[1:]:
-                listener.wait_for("playing")
+            listeners = [first]
+            for name in ("second", "third"):
+                # A machine that cannot keep up with more says so, instead of letting all of them stutter.
+                other = Listener(browser, url, name)
+                if other.wait_for("playing", "refused") == "playing":
+                    listeners.append(other)
             extra = Listener(browser, url, "too many")
             extra.wait_for("refused")
             refusal = str(extra.page.text_content("#notice-text"))

@@ -33,6 +33,8 @@ FRAME_SECONDS = 0.04
 RESERVE, MOST_AHEAD, MARGIN_BLOCKS = 0.2, 1.0, 0.25
 # Reports that come late tell how long the page or the network may be away; forgotten over a minute.
 REPORT_SECONDS, FORGETTING_SECONDS = 0.1, 60.0
+# How long a page is taken to play on without a word.
+LONGEST_GUESS = 2.0
 MOST_WAITING, SHARE_BLOCKS = 512, 16
 LONGEST_HEARD = 4.0
 # A page's clock may run a little fast, and a page that hung for a while catches up.
@@ -234,7 +236,7 @@ class Session:
         """Return the seconds that the listener still has to hear."""
         played = float(self._played)
         if self._advancing:
-            played += min(time.monotonic() - self._played_at, 0.5) * self.sample_rate
+            played += min(time.monotonic() - self._played_at, LONGEST_GUESS) * self.sample_rate
         return (self.history.end - played) / self.sample_rate
 
     async def _make_block(self) -> None:
@@ -243,8 +245,7 @@ class Session:
             if isinstance(part, Settings) and part.nfe is not None:
                 self.pacer.want(part.nfe)
         first, began = self.history.end, time.monotonic()
-        # Audio that is kept for a page that may be away says nothing of what the model can do in time.
-        nfe = self.pacer.choose(self._ahead() + self._lateness if self._played > 0 else np.inf)
+        nfe = self.pacer.choose(self._ahead() if self._played > 0 else np.inf)
         loop = asyncio.get_running_loop()
         made = await loop.run_in_executor(self._executor, self._step, said, nfe)
         # The wait for a free worker counts: it is what other sessions cost this one.
