@@ -115,12 +115,15 @@ def test_training_sees_what_sampling_will_see() -> None:
     assert (model.beside(x0)(noisy, times, shown) - trained).abs().amax() > 1e-3
 
 
-def test_a_gradient_reaches_every_parameter() -> None:
-    model = network(random=True, n_conditions=3)
+@pytest.mark.parametrize("variant", ["block_causal", "encoder_decoder"])
+def test_a_gradient_reaches_every_parameter(variant: str) -> None:
+    model = network(random=True, n_conditions=3, variant=variant)
+    training = MusicTraining(clean_noise=0.1)
+    assert training.blocks(model) == {"block_causal": 2 * WINDOW, "encoder_decoder": WINDOW}[variant]
     recordings = [autoregression(60, seed) for seed in range(3)]
     conditions = [torch.randn(60, 3) for _ in recordings]
-    windows = MusicWindows(recordings, conditions, block=BLOCK, n_blocks=6)
-    objective = MusicObjective(windows, LAYOUT, MusicTraining(clean_noise=0.1))
+    windows = MusicWindows(recordings, conditions, block=BLOCK, n_blocks=training.blocks(model))
+    objective = MusicObjective(windows, LAYOUT, training)
     loss = objective(model, (windows.starts()[:24],), torch.Generator().manual_seed(0))
     loss.backward()
     for name, parameter in model.named_parameters():
