@@ -141,7 +141,7 @@ def soak_bars(rows: pd.DataFrame, table: pd.DataFrame, refusal: str, full: bool)
         compare("no dropout with three listeners", three["dropouts"].sum(), 0, at_most=True),
         Bar(
             "one listener too many is told so",
-            "as many as this server takes" in refusal,
+            refusal.endswith("Try again later."),
             refusal or "nothing",
         ),
     ]
@@ -175,7 +175,7 @@ def _reading(rows: pd.DataFrame, table: pd.DataFrame, refusal: str, model: str) 
         f"of {one['block s']:.2f} s took {one['p50 s']:.2f} s (median) and {one['p99 s']:.2f} s (p99) at "
         f"{one['nfe mean']:.1f} evaluations; the server's memory grew by {slope:+.2f} MiB a minute after the "
         f"first quarter.",
-        f"Three pages asked for music at once on {os.cpu_count()} cores, with Chromium on the same cores, and "
+        f"Three pages asked for music at once on {os.cpu_count()} cores, with Chromium on them too, and "
         f"{three['page'].nunique()} were given it: "
         f"{int(three['dropouts'].sum())} dropouts and {int(three['gaps'].sum())} gaps; evaluations fell to "
         f"{three['nfe min'].min():.0f} at the lowest and were {three['nfe mean'].mean():.1f} on average. A "
