@@ -73,10 +73,12 @@ class LiveMusicDiffusion(MusicModel):
         then takes all steps.
     nfe : int, default 8
         Network evaluations a block.
-    solver : {"euler", "heun", "multistep"}, default "euler"
-        Makes the steps; "heun" has half as many.
-    grid : {"sigmoid", "uniform"}, default "sigmoid"
-        Times of the steps.
+    solver : {"euler", "heun", "multistep"}, default "multistep"
+        Makes the steps; "heun" has half as many. (Measured on a model of organ chorales that was still in
+        training: blocks of 8 evaluations lay .036 standard deviations from the exact flow with "multistep",
+        .072 with "euler"; of 4, .11 and .14.)
+    grid : {"uniform", "sigmoid"}, default "uniform"
+        Times of the steps. ("sigmoid", most of whose steps lie at high noise, was 1.5 to 2.2 times as far.)
     guidance : float, default 1
         Classifier-free guidance: 1 is the model itself, more follows controls further, at twice the cost.
     random_state : int, RandomState or None
@@ -134,8 +136,8 @@ class LiveMusicDiffusion(MusicModel):
         patience: int | None = None,
         validation_fraction: float = 0.1,
         nfe: int = 8,
-        solver: str = "euler",
-        grid: str = "sigmoid",
+        solver: str = "multistep",
+        grid: str = "uniform",
         guidance: float = 1.0,
         random_state: Any = None,
         device: str = "auto",

@@ -85,8 +85,8 @@ class BlockMaker:
         *,
         path: Path,
         prediction: PredictionKind,
-        solver: str = "euler",
-        grid: str = "sigmoid",
+        solver: str = "multistep",
+        grid: str = "uniform",
         guidance: float = 1.0,
     ) -> None:
         self.network: Any = packed(network, tokens=network.block)

@@ -246,7 +246,7 @@ def test_guidance_of_one_is_the_model_and_more_is_more(random_model: Callable[..
     )
 
 
-def test_the_default_grid_has_the_published_times() -> None:
+def test_the_sigmoid_grid_has_the_published_times() -> None:
     expected = [1.0, 0.9933, 0.9820, 0.9526, 0.8808, 0.7311, 0.5, 0.2689, 0.0]
     assert_allclose(sigmoid_grid(8), expected, atol=5e-5)
     assert_allclose(sigmoid_grid(6), [1.0, 0.9907, 0.9656, 0.8808, 0.6608, 0.3392, 0.0], atol=5e-5)
@@ -344,6 +344,18 @@ def test_codecs_are_read_from_files(recordings: list[Audio], tmp_path: Path) -> 
     assert LiveMusicDiffusion.load(tmp_path / "model").codec == str(tmp_path / "codec")
     with pytest.raises(ModelFileError, match="not a codec"):
         small(codec=tmp_path / "model").fit(recordings)
+
+
+@pytest.mark.slow
+def test_a_codec_is_trained_where_none_is_given(recordings: list[Audio], tmp_path: Path) -> None:
+    model = small(codec="light", codec_steps=2).fit(recordings[:2])
+    assert (model.codec_.sample_rate, model.codec_.hop, model.codec_.channels) == (24_000, 960, 32)
+    piece = model.sample(0.5, prompt=recordings[0])[0]
+    assert (piece.sample_rate, len(piece.samples)) == (24_000, 12_000)
+    model.save(tmp_path / "model")
+    back = LiveMusicDiffusion.load(tmp_path / "model")
+    assert back.codec == "light"
+    assert_array_equal(back.sample(0.5, prompt=recordings[0])[0].samples, piece.samples)
 
 
 # ---------------------------------------------------------------- end to end
