@@ -86,7 +86,7 @@ def _instrument_bars(table: pd.DataFrame) -> list[Bar]:
     for embedding in [name for name in table.columns if name.startswith("FD")]:
         ratio = table.loc[NOISES[0], embedding] / table.loc["real, other half", embedding]
         bars.append(
-            compare(f"the measure: {embedding} of noise over that of real", ratio, 3.0, at_most=False)
+            compare(f"the measure: {embedding} of white noise over that of real", ratio, 3.0, at_most=False)
         )
     if "flagged copies" in table.columns:
         copies = table.loc["copies of training pieces", "flagged copies"]
