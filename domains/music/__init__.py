@@ -5,7 +5,8 @@ from __future__ import annotations
 from .audio import Audio, AudioError, read_audio, write_audio
 from .chords import parse_chords
 from .codec import Codec, LatentStatistics, reconstruct
-from .codec_files import codec_from_description, load_codec, save_codec
+from .codec_files import codec_from_description, load_codec
+from .codec_storage import save_codec
 from .codec_training import fit_light_codec
 from .controls import Control, ControlLayout
 from .corpus import CorpusEntry, RenderedCorpus, load_corpus, render_corpus

@@ -1,8 +1,4 @@
-"""Codecs in files: weights and a description, read without executing anything in them.
-
-A codec file is a model file of this library (`sciffusion.estimators.persistence`) whose class is ``Codec``.
-Model files of music models hold the same description of their codec.
-"""
+"""Codecs of any kind from their descriptions, which codec files and the files of music models hold."""
 
 from __future__ import annotations
 
@@ -12,21 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from sciffusion.estimators.persistence import (
-    ModelContent,
-    ModelFileError,
-    read_model_file,
-    write_model_file,
-)
+from sciffusion.estimators.persistence import ModelFileError
 
 from .codec import Codec
+from .codec_storage import read_codec_description
 from .encodec_codec import EncodecCodec
 from .light_codec import LightCodec
 from .spectral_codec import SpectralCodec
 
-__all__ = ["codec_from_description", "load_codec", "save_codec"]
-
-_CLASS = "Codec"
+__all__ = ["codec_from_description", "load_codec"]
 
 
 def codec_from_description(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Codec:
@@ -54,18 +44,6 @@ def codec_from_description(tensors: Mapping[str, Tensor], values: Mapping[str, A
         raise ModelFileError(f"the description of a codec of kind {kind!r} does not fit: {error}") from error
 
 
-def save_codec(codec: Codec, path: str | os.PathLike[str]) -> None:
-    """Write a codec to a file, replaced only once it is complete.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    """
-    tensors, values = codec.description()
-    write_model_file(path, ModelContent(_CLASS, {}, tensors, values))
-
-
 def load_codec(path: str | os.PathLike[str]) -> Codec:
     """Read a codec that `save_codec` wrote.
 
@@ -76,13 +54,7 @@ def load_codec(path: str | os.PathLike[str]) -> Codec:
     ModelFileError
         If the file is damaged or holds no codec.
     """
-    content = read_model_file(path)
-    if content.class_name != _CLASS:
-        raise ModelFileError(
-            f"{os.fspath(path)!r} holds a {content.class_name}, not a codec; load it with "
-            f"{content.class_name}.load"
-        )
-    return codec_from_description(content.tensors, content.fitted)
+    return codec_from_description(*read_codec_description(path))
 
 
 def _kinds() -> dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Codec]]:

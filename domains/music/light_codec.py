@@ -25,6 +25,7 @@ from torch import Tensor
 from sciffusion.estimators.persistence import ModelFileError
 
 from .codec import CodecState, LatentStatistics
+from .codec_storage import read_codec_description, save_codec
 from .light_codec_network import MERGED, CodecSizes, LightCodecNetwork
 from .phase import spectra_of_peaks
 from .spectrogram import CausalSpectrogram
@@ -248,8 +249,6 @@ class LightCodec:
         FileNotFoundError
             If the folder does not exist.
         """
-        from .codec_files import save_codec
-
         save_codec(self, path)
 
     @classmethod
@@ -263,13 +262,16 @@ class LightCodec:
         ModelFileError
             If the file is damaged, or holds something else or another codec.
         """
-        from .codec_files import load_codec
-
-        codec = load_codec(path)
-        if not isinstance(codec, cls):
-            found = type(codec).__name__
-            raise ModelFileError(f"{os.fspath(path)!r} holds a codec of another kind, {found}")
-        return codec
+        tensors, values = read_codec_description(path)
+        if values.get("kind") != "light":
+            raise ModelFileError(
+                f"{os.fspath(path)!r} holds a codec of another kind, {values.get('kind')!r}; read it with "
+                "load_codec"
+            )
+        try:
+            return cls.from_description(tensors, values)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise ModelFileError(f"{os.fspath(path)!r} does not fit a light codec: {error}") from error
 
     def _check(self, value: Tensor, name: str, axes: int, shape: str) -> None:
         if not isinstance(value, Tensor) or value.dtype != torch.float32:

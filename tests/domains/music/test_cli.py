@@ -64,7 +64,7 @@ def music(seed: int, seconds: float = 3.0) -> Audio:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with recordings of two players, and a codec that needs no training."""
-    from sciffusion.domains.music.codec_files import save_codec
+    from sciffusion.domains.music.codec_storage import save_codec
     from sciffusion.domains.music.spectral_codec import SpectralCodec
 
     path = tmp_path_factory.mktemp("music")

@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 
 from sciffusion import LiveMusicDiffusion
 from sciffusion.domains.music import Audio, SpectralCodec, read_audio, write_audio
-from sciffusion.domains.music.codec_files import save_codec
+from sciffusion.domains.music.codec_storage import save_codec
 from sciffusion.domains.music.control_features import chroma
 from sciffusion.domains.music.session_blocks import sigmoid_grid
 from sciffusion.estimators.persistence import ModelFileError
