@@ -3,8 +3,8 @@
     sciffusion music render-corpus corpus
     python benchmarks/music_train.py --corpus corpus --codec codec.safetensors --out model.safetensors
 
-Training pieces alone are learnt from; validation pieces watch; test pieces are not opened. A run that is
-stopped goes on from its checkpoint.
+Training pieces alone are learnt from; validation pieces watch; test pieces are not opened. A codec file that
+does not exist is made first. A run that is stopped goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ from pathlib import Path
 
 import torch
 
+from sciffusion.domains.music.audio import read_audio
+from sciffusion.domains.music.codec_training import fit_light_codec
 from sciffusion.domains.music.corpus_table import CorpusEntry, load_corpus
 from sciffusion.domains.music.diffusion import LiveMusicDiffusion
+from sciffusion.estimators.devices import resolve_device
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="folder of render-corpus")
-    parser.add_argument("--codec", type=Path, default=None, help="a trained codec; trains one by default")
+    parser.add_argument("--codec", type=Path, required=True, help="a trained codec; made if there is none")
+    parser.add_argument("--codec-styles", nargs="+", default=["organ", "piano"], help="what it learns from")
+    parser.add_argument("--codec-steps", type=int, default=4500)
     parser.add_argument("--out", type=Path, required=True, help="file of the model")
-    parser.add_argument("--styles", nargs="+", default=["organ"], help="styles of the corpus to learn")
+    parser.add_argument("--styles", nargs="+", default=["piano"], help="styles of the corpus to learn")
     parser.add_argument("--longest", type=float, default=120.0, help="seconds; longer pieces are left out")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--width", type=int, default=192)
@@ -40,10 +45,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def recordings(options: argparse.Namespace, split: str) -> list[CorpusEntry]:
+def recordings(options: argparse.Namespace, split: str, styles: list[str]) -> list[CorpusEntry]:
     """Return the pieces of a split that are not too long."""
-    entries = load_corpus(options.corpus, split=split, styles=options.styles)
+    entries = load_corpus(options.corpus, split=split, styles=styles)
     return [entry for entry in entries if entry.seconds <= options.longest]
+
+
+def train_codec(options: argparse.Namespace) -> None:
+    """Train a codec on the training pieces and save it."""
+    audio = [read_audio(entry.wav) for entry in recordings(options, "train", options.codec_styles)]
+    codec = fit_light_codec(
+        audio, max_steps=options.codec_steps, seed=options.seed, verbose=True,
+        device=resolve_device(options.device),
+        checkpoint=options.codec.with_suffix(".checkpoint"),
+    )  # fmt: skip
+    codec.save(options.codec)
 
 
 def tags(entries: list[CorpusEntry], styles: list[str]) -> list[dict[str, str]] | None:
@@ -55,10 +71,13 @@ def main(arguments: list[str]) -> int:
     """Train and save."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    train, validation = recordings(options, "train"), recordings(options, "validation")
+    if not options.codec.is_file():
+        train_codec(options)
+    train = recordings(options, "train", options.styles)
+    validation = recordings(options, "validation", options.styles)
     styles = options.styles if len(options.styles) > 1 else ()
     model = LiveMusicDiffusion(
-        codec="light" if options.codec is None else options.codec,
+        codec=options.codec,
         controls=("chroma", "loudness", *(["style"] if styles else [])),
         styles=tuple(styles), width=options.width, depth=options.depth,
         max_steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate,
