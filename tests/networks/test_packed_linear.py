@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -63,3 +66,23 @@ def test_where_packing_cannot_be_done_nothing_changes(monkeypatch: pytest.Monkey
     assert packed(network.float(), tokens=4) is network
     with pytest.raises(ValueError, match="tokens must be at least 1"):
         packed(network, tokens=0)
+
+
+@needs
+def test_parameters_that_change_are_packed_anew() -> None:
+    network, x = _network(), torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(2))
+    fast, t = packed(network, tokens=4), torch.tensor(0.3)
+    before = fast(x, t)
+    network.load_state_dict({name: 1.5 * value for name, value in network.state_dict().items()})
+    assert (fast(x, t) - before).abs().max() > 1e-2
+    torch.testing.assert_close(fast(x, t), network(x, t), rtol=1e-5, atol=1e-5)
+    for parameter in network.parameters():
+        parameter.data = 0.5 * parameter.data
+    torch.testing.assert_close(fast(x, t), network(x, t), rtol=1e-5, atol=1e-5)
+
+
+@needs
+def test_packed_networks_are_copied_and_pickled() -> None:
+    fast, x, t = packed(_network(), tokens=4), torch.ones(1, 4, 3), torch.tensor(0.3)
+    for made in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        torch.testing.assert_close(made(x, t), fast(x, t), rtol=0.0, atol=0.0)
