@@ -78,6 +78,10 @@ class PartnerTrack:
         self._waiting = torch.cat([self._waiting, sound])
         self._encode()
 
+    def early(self, made: int) -> int:
+        """Return the samples that have been heard beyond the place of what comes now."""
+        return max(self._end - made - self._shift, 0) if self._begun else 0
+
     def frames(self, start: int, stop: int) -> Tensor:
         """Return normalised latents of frames of the stream, ``(stop - start, channels)``, NaN if unknown."""
         rows = torch.full((stop - start, self._codec.channels), torch.nan)

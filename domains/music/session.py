@@ -226,15 +226,15 @@ class MusicSession:
         ------
         ValueError
             If the model has no control "partner", for what is no audio, and if more than a minute of sound
-            waits for the next block.
+            waits for the next blocks.
         """
         self._maker.layout.place("partner")
         audio = as_audio(samples, sample_rate, name="samples")
         mono = audio.mono_at(audio.sample_rate)
         with self._lock:
-            if self._waiting + audio.seconds > _MOST_WAITING:
+            if self._waiting + self._early() + audio.seconds > _MOST_WAITING:
                 raise ValueError(
-                    f"more than {_MOST_WAITING:g} s of a partner's sound wait for the next block; make blocks"
+                    f"more than {_MOST_WAITING:g} s of a partner's sound wait for the next blocks; make some"
                 )
             self._waiting += audio.seconds
             self._add("audio", (mono, audio.sample_rate))
@@ -289,6 +289,12 @@ class MusicSession:
     def _add(self, kind: str, content: Any) -> None:
         self._events.append(_Event(kind, content, time.perf_counter(), self._run.number))
 
+    def _early(self) -> float:
+        """Return the seconds of a partner's sound that belong to blocks to come, beyond where he now is."""
+        if self._partner is None:
+            return 0.0
+        return self._partner.early(self._run.number * self.block_samples) / self.sample_rate
+
     def _new_partner(self) -> PartnerTrack | None:
         if "partner" not in self._maker.layout.names:
             return None
@@ -305,7 +311,7 @@ class MusicSession:
                 self._keys.hear(event.content)
             elif event.kind == "audio" and self._partner is not None:
                 sound, rate = event.content
-                self._partner.hear(sound, rate, number * self.block_samples)
+                self._partner.hear(sound, rate, event.number * self.block_samples)
             elif event.kind == "set":
                 for name, rows in event.content.items():
                     self._track.set(name, rows, number)

@@ -247,14 +247,28 @@ class BlockRun:
         placed = {name: part.to(maker.device) for name, part in state.items()}
         run._stream = maker.generator(1).restore(_under("stream.", placed))
         run._decoder = _under("decoder.", placed)
-        expected = maker.codec.start_decoding(run.items)
-        if {name: part.shape for name, part in run._decoder.items()} != {
-            name: part.shape for name, part in expected.items()
-        }:
-            raise ValueError("the state of the codec does not fit")
         conditions = _under("condition.", placed)
         run._conditions = {int(number): part for number, part in conditions.items()}
+        run._check()
         return run
+
+    def _check(self) -> None:
+        """Refuse what was restored where its shapes are not those of a run."""
+        maker, stream = self._maker, self._stream
+        if stream.pending.ndim != 3 or stream.pending.shape[1] % maker.block:
+            raise ValueError(f"the blocks that are pending have shape {tuple(stream.pending.shape)}")
+        fresh = maker.generator(1).start(self.items, conditioned=maker.layout.width > 0)
+        frames = (self.items, maker.block, maker.layout.width)
+        expected = _shapes(fresh.snapshot(), maker.codec.start_decoding(self.items))
+        expected |= dict.fromkeys((f"condition {number}" for number in self._conditions), frames)
+        parts = {**stream.snapshot(), "pending": stream.pending[:, :0]}
+        found = _shapes(parts, self._decoder)
+        found |= {f"condition {number}": tuple(part.shape) for number, part in self._conditions.items()}
+        if found != expected:
+            wrong = sorted(name for name in found | expected if found.get(name) != expected.get(name))
+            raise ValueError(
+                f"{wrong[0]} should have shape {expected.get(wrong[0])}, got {found.get(wrong[0])}"
+            )
 
     def _condition(self, number: int) -> Tensor:
         """Return what a block is made or kept under; nothing is asked for in a context."""
@@ -262,6 +276,11 @@ class BlockRun:
             return self._conditions[number]
         empty = self._maker.layout.empty(self._maker.block).to(self._maker.device)
         return empty.expand(self.items, -1, -1)
+
+
+def _shapes(stream: Mapping[str, Tensor], decoder: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    parts = {**stream, **{f"decoder.{name}": part for name, part in decoder.items()}}
+    return {name: tuple(part.shape) for name, part in parts.items()}
 
 
 def _under(prefix: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:

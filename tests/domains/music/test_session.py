@@ -316,11 +316,16 @@ def test_a_state_goes_on_in_another_process(model: Any, chords: Callable[..., An
 
 def test_states_of_others_are_refused(model: Any, random_model: Callable[..., Any]) -> None:
     stream, other = model.stream(), random_model(controls=())
+    begun = model.stream(seed=2)
+    begun.step()
+    whole = begun.state_dict()
     before = play(model.stream(), 2)
     damaged = {name: value for name, value in stream.state_dict().items() if "decoder" not in name}
     wrong = (
         (other.stream().state_dict(), "another model"), ({}, "no state"), ({"description": "x"}, "no state"),
         ({"description": '{"format": 9}'}, "format 9"), ("state", "no state"), (damaged, "damaged"),
+        *(({**whole, name: part[..., :1]}, "damaged.*shape") for name, part in whole.items()
+          if name.startswith(("run.stream.pending", "run.stream.cache0.keys", "run.condition"))),
     )  # fmt: skip
     for state, message in wrong:
         with pytest.raises(ValueError, match=message):
@@ -384,3 +389,36 @@ def test_a_change_while_a_block_is_made_holds_for_the_one_after(model: Any, monk
     plain.set(tempo=300)
     assert_array_equal(stream.step().samples, plain.step().samples)
     assert stream.stats.reaction_blocks == 1
+
+
+def test_a_partner_who_begins_while_a_block_is_made_belongs_to_it(
+    model: Any, chords: Callable[..., Any], monkeypatch: Any
+) -> None:
+    """His first sound stands where the stream was when it came, not where it is when it is heard."""
+    sound, stream = chords(4, 2.0).samples[:960], model.stream()
+    advance = stream._run.advance
+
+    def interrupted(*arguments: Any) -> Any:
+        stream.push_audio(sound, 8_000)
+        monkeypatch.setattr(stream._run, "advance", advance)
+        return advance(*arguments)
+
+    stream.step()
+    monkeypatch.setattr(stream._run, "advance", interrupted)
+    stream.step()
+    stream.step()
+    kept = {
+        number: bool(rows[..., model.layout_.place("partner")].isfinite().all())
+        for number, rows in stream._run._conditions.items()
+    }
+    assert kept == {1: True, 2: False}
+
+
+def test_sound_that_comes_too_fast_is_refused_and_not_lost(model: Any) -> None:
+    stream, minute = model.stream(), np.full(30 * 8_000, 0.1, np.float32)
+    for _ in range(2):
+        stream.push_audio(minute, 8_000)
+        stream.step()
+    with pytest.raises(ValueError, match="more than 60 s of a partner's sound wait"):
+        stream.push_audio(minute, 8_000)
+    assert stream._partner._end == 60 * 8_000
