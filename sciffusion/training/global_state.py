@@ -105,7 +105,7 @@ def quiet_lightning() -> Iterator[None]:
 
 
 class InterruptFlag:
-    """Says whether Ctrl-C was pressed since the flag was made."""
+    """Says whether Ctrl-C was pressed, or the process was told to end, since the flag was made."""
 
     def __init__(self) -> None:
         self.raised = False
@@ -113,14 +113,25 @@ class InterruptFlag:
 
 @contextmanager
 def deferred_interrupt(active: bool) -> Iterator[InterruptFlag]:
-    """Turn the first Ctrl-C into a flag, so that the update under way can be finished and saved.
+    """Turn the first Ctrl-C or SIGTERM into a flag, so that the update under way can be finished and saved.
 
-    A second Ctrl-C interrupts at once. Outside the main thread, where Python delivers no signals, and with
-    ``active=False`` nothing is changed.
+    A second one interrupts at once, and with ``active=False`` the first one. After a SIGTERM the process ends
+    by it, as without this block: Lightning by itself would only look at it between evaluations. Handlers of
+    the caller's own for SIGTERM are left alone. Outside the main thread, where Python delivers no signals,
+    nothing is changed.
     """
     flag = InterruptFlag()
-    if not active or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield flag
+        return
+    with _ended_by_sigterm(flag, active), _flagged_ctrl_c(flag, active):
+        yield flag
+
+
+@contextmanager
+def _flagged_ctrl_c(flag: InterruptFlag, active: bool) -> Iterator[None]:
+    if not active:
+        yield
         return
     previous = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
 
@@ -130,6 +141,30 @@ def deferred_interrupt(active: bool) -> Iterator[InterruptFlag]:
 
     signal.signal(signal.SIGINT, note)
     try:
-        yield flag
+        yield
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _ended_by_sigterm(flag: InterruptFlag, active: bool) -> Iterator[None]:
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    received = False
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        nonlocal received
+        at_once = received or not active
+        flag.raised = received = True
+        if at_once:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if received:
+            signal.raise_signal(signal.SIGTERM)

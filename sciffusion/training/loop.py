@@ -83,7 +83,7 @@ def fit_network(
         Keyword arguments of ``pytorch_lightning.Trainer``.
     checkpoint : path, optional
         File in which the fit is saved at every evaluation and from which the same fit is taken up again, with
-        the same result as one that was never stopped. Ctrl-C saves before it stops the fit.
+        the same result as one that was never stopped. Ctrl-C and SIGTERM save before they stop the fit.
     description : str
         Whatever else defines the fit (such as the settings of the objective); a checkpoint with another
         description is refused.
