@@ -106,14 +106,20 @@ class AccessRules:
             return True  # not a browser, which could say anything; hosts and tokens are checked all the same
         if origin in self._origins:
             return True
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.netloc == host
 
     def token_allowed(self, token: str | None) -> bool:
         """Whether this is the token, or none is needed."""
         if self.token is None:
             return True
-        return token is not None and secrets.compare_digest(token.encode(), self.token.encode())
+        # JSON can hold halves of surrogate pairs, which are no text.
+        return token is not None and secrets.compare_digest(
+            token.encode(errors="surrogatepass"), self.token.encode(errors="surrogatepass")
+        )
 
 
 def _host_name(host: str | None) -> str | None:

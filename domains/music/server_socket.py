@@ -129,7 +129,14 @@ class _Conversation:
             )
         session = await self._session(hello)
         self._next = session.attach(hello.next_sample, self._take_over)
-        await self._transmit(json.dumps(self._welcome(session)))
+        try:
+            await self._transmit(json.dumps(self._welcome(session)))
+        except BaseException:
+            if hello.session is None:  # nobody knows that it is there
+                self._sessions.forget(session, SessionRefused("unknown session", "the page was closed"))
+            elif not self._taken_over:
+                session.detach()
+            raise
         return session
 
     async def _session(self, hello: Hello) -> Session:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import struct
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sciffusion.domains.music.server import running_server
 from sciffusion.domains.music.server_limits import ServerLimits
 from sciffusion.domains.music.server_offer import Offer
 
@@ -271,3 +275,27 @@ def test_pauses_end_after_a_while(serving: Callable[..., Any]) -> None:
     with serving(limits=ServerLimits(idle_seconds=0.2)) as server, server.listen() as page:
         assert page.until("refused")["code"] == "idle"
         assert page.close_code() == 4410
+
+
+def test_pages_that_leave_while_the_model_starts_hold_no_place(sine_stream: type) -> None:
+    websockets = pytest.importorskip("websockets.sync.client")
+
+    def make_stream(**asked: Any) -> Any:
+        time.sleep(0.3)
+        return sine_stream(**asked)
+
+    with running_server(make_stream, max_sessions=1) as server:
+        address = f"ws://127.0.0.1:{server.port}/api/stream"
+        with websockets.connect(address, proxy=None) as page:
+            page.send(json.dumps(HELLO))
+            page.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            page.socket.close()  # as by a process that was killed
+        time.sleep(0.4)
+        until = time.monotonic() + 5
+        while True:
+            with websockets.connect(address, proxy=None) as page:
+                page.send(json.dumps(HELLO))
+                answer = json.loads(page.recv(timeout=5))["type"]
+            if answer == "welcome" or time.monotonic() > until:
+                break
+        assert answer == "welcome"

@@ -76,6 +76,7 @@ def test_with_a_token_or_by_name_other_hosts_are_answered() -> None:
         ("null", False),
         ("", False),
         ("file://", False),
+        ("http://[", False),
         ("https://friend.example", True),
         ("http://friend.example", False),
     ],
@@ -88,7 +89,7 @@ def test_only_pages_of_the_server_and_of_friends_may_connect(origin: str | None,
 def test_tokens_are_compared_whole() -> None:
     rules = AccessRules(TOKEN)
     assert rules.token_allowed(TOKEN)
-    for wrong in (None, "", TOKEN[:-1], TOKEN + "0", "é" * 16):
+    for wrong in (None, "", TOKEN[:-1], TOKEN + "0", "é" * 16, "\ud800" * 16):
         assert not rules.token_allowed(wrong)
     assert AccessRules().token_allowed(None)
 
