@@ -29,7 +29,7 @@ from .control_features import CHROMA, LOWEST_LOUDNESS
 from .controls import Control, ControlLayout
 from .midi_input import PITCHES, notes_to_roll, read_notes
 
-__all__ = ["CONTROL_NAMES", "build_layout", "check_given", "encode_control"]
+__all__ = ["CONTROL_NAMES", "build_layout", "check_given", "encode_control", "ending_rows"]
 
 #: Names of all controls, in the order of layouts.
 CONTROL_NAMES = ("chroma", "loudness", "roll", "tempo", "style", "partner")
@@ -131,6 +131,11 @@ def encode_control(layout: ControlLayout, name: str, value: Any, frame_rate: flo
     return torch.from_numpy(rows).float()
 
 
+def ending_rows(rows: Tensor) -> Tensor:
+    """Return rows of frames that end; a single one would hold for all time, so nothing is asked after it."""
+    return torch.nn.functional.pad(rows, (0, 0, 0, 1), value=torch.nan) if len(rows) == 1 else rows
+
+
 def _names(argument: str, given: Any) -> tuple[str, ...]:
     if (
         isinstance(given, str)
@@ -177,12 +182,15 @@ def _roll(value: Any, frame_rate: float) -> Any:
     notes = np.asarray(value, dtype=np.float64)
     if not len(notes):
         raise ValueError("the control 'roll' got no notes")
-    return notes_to_roll(notes, int(np.ceil(notes[:, 1].max() * frame_rate)), frame_rate).numpy()
+    frames = max(int(np.ceil(notes[:, 1].max() * frame_rate)), 1)
+    return ending_rows(notes_to_roll(notes, frames, frame_rate)).numpy()
 
 
 def _chord(text: str) -> list[float]:
     """Return the chroma of note names."""
     strength = [0.0] * CHROMA
+    if not text.strip(" ,"):
+        raise ValueError(f"the control 'chroma' must name notes such as 'C E G' or 'Eb', got {text!r}")
     for name in text.replace(",", " ").split():
         shift = name[1:].count("#") - name[1:].count("b")
         if name[0].upper() not in _NAMES or name[1:].strip("#b"):

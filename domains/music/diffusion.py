@@ -292,7 +292,9 @@ class LiveMusicDiffusion(MusicModel):
             return Audio(sound[lag:], rate)
         fade = min(lag, len(given))
         angle = np.linspace(0.0, np.pi / 2, fade, dtype=np.float32)
-        seam = np.cos(angle) * given[len(given) - fade :] + np.sin(angle) * sound[lag - fade : lag]
+        # Both are the same sound: their weights, not the squares of these, add up to 1.
+        rise = np.sin(angle) ** 2
+        seam = (1.0 - rise) * given[len(given) - fade :] + rise * sound[lag - fade : lag]
         parts = [given[: len(given) - fade], np.clip(seam, -1.0, 1.0), sound[lag:]]
         return Audio(np.concatenate(parts), rate)
 
@@ -405,7 +407,7 @@ class LiveMusicDiffusion(MusicModel):
         return max(round(length * self.codec_.sample_rate), 1)
 
     def _checked_seed(self, seed: int) -> int:
-        return check_integer("seed", seed, low=0)
+        return check_integer("seed", seed, low=0, high=2**63 - 1)
 
     def _checked_nfe(self, nfe: int | None) -> int:
         return check_integer("nfe", self.nfe if nfe is None else nfe, low=1)

@@ -21,7 +21,7 @@ from .audio import Audio
 from .codec import Codec
 from .codec_files import codec_from_description, load_codec
 from .codec_training import fit_light_codec
-from .control_input import build_layout, check_given, encode_control
+from .control_input import build_layout, check_given, encode_control, ending_rows
 from .controls import Control, ControlLayout
 from .recordings import (
     encode_recordings,
@@ -271,7 +271,8 @@ class MusicModel(DiffusionEstimator):
     def _tags(self, given: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """Return the tags of styles, learnt from the recordings where they are not given."""
         tags: Any = self.styles
-        if isinstance(tags, str) or len(tags) or "style" not in self.controls:
+        known = isinstance(tags, str) or not isinstance(tags, Sequence) or len(tags) > 0
+        if known or not isinstance(self.controls, Sequence) or "style" not in self.controls:
             return tags  # type: ignore[no-any-return]
         return sorted({one["style"] for one in given if isinstance(one.get("style"), str)})
 
@@ -341,7 +342,8 @@ class MusicModel(DiffusionEstimator):
                 )
                 device = self._compute_device()
                 placed = codec.to(device)
-                rows[name] = next(encode_recordings(placed, [samples], 1, device=device))[1]
+                latents = next(encode_recordings(placed, [samples], 1, device=device))[1]
+                rows[name] = ending_rows(latents)
             else:
                 rows[name] = encode_control(self.layout_, name, value, codec.sample_rate / codec.hop)
         return rows

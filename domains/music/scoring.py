@@ -33,7 +33,8 @@ def held_out_loss(
     network : BlockLatentTransformer
         Or another one that `MusicObjective` takes.
     latents : sequence of Tensor, each of shape ``(frames, channels)``
-        Normalised, at least one block each.
+        Normalised, at least one block each. Of a network that is trained on last blocks, those shorter than
+        its window do not count, unless all are; its context then is what the longest one has.
     conditions : sequence of Tensor, each of shape ``(frames, width)``, optional
         All that is known of the controls.
     layout : ControlLayout
@@ -43,7 +44,11 @@ def held_out_loss(
         Of noise and times.
     """
     training = replace(training, joined=False, held_out_windows=_WINDOWS)
-    windows = MusicWindows(
-        latents, conditions, block=network.block, n_blocks=training.blocks(network), joined=False
-    )
+    blocks = training.blocks(network, latents)
+    if network.supervises_last:
+        # A window that is not whole has no last block.
+        whole = [number for number, one in enumerate(latents) if len(one) >= blocks * network.block]
+        latents = [latents[number] for number in whole]
+        conditions = None if conditions is None else [conditions[number] for number in whole]
+    windows = MusicWindows(latents, conditions, block=network.block, n_blocks=blocks, joined=False)
     return float(HeldOutMusic(MusicObjective(windows, layout, training), seed)(network))

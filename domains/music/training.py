@@ -97,12 +97,19 @@ class MusicTraining:
         if self.n_blocks is not None and self.n_blocks < 2:
             raise ValueError(f"n_blocks must be at least 2, got {self.n_blocks}")
 
-    def blocks(self, network: Any) -> int:
-        """Return the blocks in a window of training."""
-        if self.n_blocks is not None:
-            return self.n_blocks
+    def blocks(self, network: Any, recordings: Sequence[Tensor] | None = None) -> int:
+        """Return the blocks in a window of training.
+
+        For networks that are trained on last blocks, at most those of the longest of the recordings: the last
+        block of a longer window would never be there.
+        """
         window: int = network.window
-        return window if network.supervises_last else 2 * window
+        if not network.supervises_last:
+            return 2 * window if self.n_blocks is None else self.n_blocks
+        blocks = window if self.n_blocks is None else self.n_blocks
+        if not recordings:
+            return blocks
+        return max(min(blocks, max(map(len, recordings)) // int(network.block)), 1)
 
 
 class MusicObjective:
@@ -196,6 +203,8 @@ class MusicObjective:
     def _oldest(self, batch: int, network: Any, generator: torch.Generator) -> Tensor | None:
         """Draw the oldest block that is seen; the first one in most clips."""
         blocks, share = self.windows.n_blocks, self.training.history
+        if blocks == 1:
+            return None
         if network.supervises_last:
             # Any number of whole blocks before the last one, each as likely in the given share of the clips.
             share = max(share, 1.0 / blocks)
@@ -323,8 +332,9 @@ def _objective(
     if conditions is not None and layout is None:
         raise ValueError("conditions need layout=, which says which numbers belong together")
     windows = MusicWindows(
-        recordings, conditions, block=network.block, n_blocks=training.blocks(network), joined=training.joined
-    )
+        recordings, conditions, block=network.block, n_blocks=training.blocks(network, recordings),
+        joined=training.joined,
+    )  # fmt: skip
     return MusicObjective(windows, layout, training)
 
 

@@ -83,6 +83,7 @@ def test_a_clone_is_not_fitted(fitted: LiveMusicDiffusion, recordings: list[Audi
         ({"control_dropout": -0.1}, ValueError), ({"learning_rate": 0.0}, ValueError),
         ({"train_blocks": 1}, ValueError), ({"max_steps": 2.5}, TypeError), ({"codec": 3}, TypeError),
         ({"controls": ("loud",)}, ValueError), ({"controls": "chroma"}, TypeError),
+        ({"controls": None}, TypeError), ({"styles": None}, TypeError),
         ({"styles": "ab"}, TypeError), ({"codec_steps": 0, "codec": "light"}, ValueError),
     ],
     ids=str,
@@ -222,12 +223,60 @@ def test_a_continuation_begins_where_the_sound_ends(
     assert len(joined.samples) == count + round(0.5 * RATE)
     assert_array_equal(joined.samples[: count - lag], recordings[0].samples[: count - lag])
     assert_array_equal(joined.samples[count:], alone.samples)
-    # The codec's own end of the sound is what it is faded into: here all of it, but for lost coefficients.
-    codec = model.codec_
-    heard = torch.from_numpy(recordings[0].samples)[None]
-    rendered = codec.decode(codec.encode(heard))[0, -lag:].numpy()
-    assert np.abs(after.samples[:lag]).max() > 0.0
-    assert rendered.shape == (lag,)
+
+
+class _LateCodec(SpectralCodec):
+    """Loses nothing: latents are the samples of a frame, which come out one frame late."""
+
+    def to(self, device: Any) -> Any:
+        return self
+
+    def encode_next(self, audio: Any, state: Any) -> Any:
+        return audio.reshape(len(audio), -1, self.hop), state
+
+    def start_decoding(self, batch: int) -> Any:
+        return {"last": torch.zeros(batch, 1, self.hop)}
+
+    def decode_next(self, latents: Any, state: Any) -> Any:
+        frames = torch.cat([state["last"], latents], dim=1)
+        return frames[:, :-1].flatten(1), {"last": frames[:, -1:]}
+
+
+def test_a_seam_with_what_a_codec_keeps_cannot_be_heard(
+    random_model: Callable[..., Any], recordings: list[Audio]
+) -> None:
+    """A codec that loses nothing renders the end of a sound as it was, so fading to it changes nothing."""
+    codec = _LateCodec(RATE, 320)
+    joined = random_model(controls=(), codec=codec).continue_audio(recordings[0], 0.5, joined=True).samples
+    given = recordings[0].samples
+    assert np.abs(given[-320:]).max() > 0.02
+    assert_allclose(joined[: len(given)], given, atol=1e-5)
+
+
+def test_encoder_decoders_are_scored_on_recordings_shorter_than_their_window(
+    random_model: Callable[..., Any], chords: Callable[..., Audio], recordings: list[Audio]
+) -> None:
+    model = random_model(variant="encoder_decoder", controls=("chroma",))
+    short = Audio(chords(3).samples[: 2 * 960 + 100], RATE)
+    alone = model.score([short])
+    assert np.isfinite(alone)
+    assert model.score([recordings[0], short]) == model.score([recordings[0]])
+    fitted = small(variant="encoder_decoder", max_steps=1, learning_rate=0.01, warmup_steps=0, ema_decay=0.0)
+    before = weights(fitted.fit([short]))
+    after = weights(fitted.set_params(max_steps=4).fit([short]))
+    assert not torch.equal(before, after)
+
+
+def test_controls_of_one_frame_do_not_hold_for_all_time(
+    random_model: Callable[..., Any], chords: Callable[..., Audio]
+) -> None:
+    model = random_model(controls=("roll", "partner"))
+    partner = Audio(chords(3).samples[1000:1200], RATE)
+    rows = model._control_rows({"roll": [[0.0, 0.03, 60]], "partner": partner}, 1, None)[0]
+    for part in rows.values():
+        assert part[0].isfinite().all()
+        assert part[1:].isnan().all()
+        assert len(part) == 2
 
 
 def test_guidance_of_one_is_the_model_and_more_is_more(random_model: Callable[..., Any]) -> None:
@@ -275,7 +324,9 @@ def test_solvers_keep_to_their_evaluations_and_agree_in_the_limit(
         ({"seconds": "long"}, TypeError, "seconds"), ({"n": 0}, ValueError, "n must"),
         ({"seed": -1}, ValueError, "seed"), ({"nfe": 0}, ValueError, "nfe"),
         ({"controls": {"loud": 1}}, ValueError, "no control 'loud'"),
-        ({"controls": [{}, {}]}, ValueError, "a list of 1"), ({"controls": "C"}, ValueError, "one mapping"),
+        ({"controls": [{}, {}]}, ValueError, "a list of 1"), ({"seed": 2**63}, ValueError, "seed"),
+        ({"controls": {"chroma": " "}}, ValueError, "name notes"),
+        ({"controls": "C"}, ValueError, "one mapping"),
         ({"prompt": np.zeros(9000)}, ValueError, "sample_rate="), ({"prompt": "no.wav"}, OSError, r"no\.wav"),
     ],
     ids=str,
