@@ -45,13 +45,16 @@ def draws(*shape: int, seed: int = 1) -> Tensor:
 @pytest.mark.parametrize("solver", [Euler(), AncestralDDPM()])
 @pytest.mark.parametrize("context", [0, 2])
 def test_a_whole_rollout_is_what_the_generator_makes(variant: str, solver: Any, context: int) -> None:
-    model, grid = network(variant), uniform_grid(STEPS, start=0.99)
+    """Under conditions that differ from block to block, those of the context included."""
+    model, grid = network(variant, n_conditions=1), uniform_grid(STEPS, start=0.99)
     prompt = draws(BATCH, context * BLOCK, CHANNELS)
-    made = rollout(model, prompt, [STEPS] * 5, SelfForcing(grid, solver), seed=3)
+    told = draws(BATCH, (context + 5) * BLOCK, 1, seed=2)
+    made = rollout(model, prompt, [STEPS] * 5, SelfForcing(grid, solver), seed=3, conditions=told)
     denoiser = BlockLatentDenoiser(model, RectifiedFlow(), "flow")
     expected = BlockCausalGenerator(denoiser, solver, grid, frame_shape=(CHANNELS,)).generate(
-        BATCH, 5, seed=3, prompt=prompt
-    )
+        BATCH, 5, seed=3, prompt=prompt,
+        condition=lambda number: told[:, number * BLOCK : (number + 1) * BLOCK],
+    )  # fmt: skip
     torch.testing.assert_close(made, expected.samples[:, context * BLOCK :], atol=1e-5, rtol=0.0)
     assert made.requires_grad
 

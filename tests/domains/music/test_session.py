@@ -414,6 +414,34 @@ def test_a_partner_who_begins_while_a_block_is_made_belongs_to_it(
     assert kept == {1: True, 2: False}
 
 
+def test_a_stream_that_is_ahead_of_a_partner_hears_him_in_its_past(
+    model: Any, chords: Callable[..., Any]
+) -> None:
+    sound, size = chords(4, 2.0).samples, 3 * 320
+    stream, early = model.stream(ahead=2 * size / 8_000), model.stream()
+    early.push_audio(sound[: 6 * size], 8_000)
+    for _ in range(2):
+        stream.step()
+    stream.push_audio(sound[: 6 * size], 8_000)
+    place = model.layout_.place("partner")
+    for _ in range(3):
+        early.step()
+        stream.step()
+        assert stream._run.number == early._run.number + 2
+    found = [one._partner.frames(4 * 3, 6 * 3) for one in (stream, early)]
+    assert_allclose(found[0], found[1], atol=1e-6)
+    assert found[0].isfinite().all()
+    kept = stream._run._conditions[4][0, :, place]
+    assert_allclose(kept, found[0][:3], atol=1e-6)
+
+
+def test_a_state_of_other_guidance_is_refused(random_model: Callable[..., Any]) -> None:
+    for other in ({"guidance": 2.0}, {"grid": "sigmoid"}, {"solver": "euler"}):
+        state = random_model(**other).stream().state_dict()
+        with pytest.raises(ValueError, match="another model"):
+            random_model().stream().load_state_dict(state)
+
+
 def test_sound_that_comes_too_fast_is_refused_and_not_lost(model: Any) -> None:
     stream, minute = model.stream(), np.full(30 * 8_000, 0.1, np.float32)
     for _ in range(2):
