@@ -206,3 +206,50 @@ def test_conditions_must_fit_the_network() -> None:
         MusicTraining(history=1.5)
     with pytest.raises(ValueError, match="clean_noise"):
         MusicTraining(clean_noise=-0.1)
+
+
+class _Watched:
+    """A network that remembers what stands before its targets, and what they are told."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.given, self.told = model, dict[str, Any](), torch.empty(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def beside(self, clean: Tensor, **given: Any) -> Any:
+        self.given = {"clean": clean, **given}
+        network = self.model.beside(clean, **given)
+
+        def watched(x: Tensor, times: Tensor, condition: Any = None, **further: Any) -> Any:
+            self.told = condition
+            return network(x, times, condition, **further)
+
+        return watched
+
+
+@pytest.mark.parametrize("variant", ["block_causal", "encoder_decoder"])
+def test_targets_are_trained_on_the_past_that_was_asked_for(variant: str) -> None:
+    """Histories begin at any block in their share of the clips; the past is noisy; controls come late."""
+    controls = ControlDropout(all=0.0, each=0.0, piece=0.0, late={"first": (0, 0)})
+    training = MusicTraining(history=0.5, clean_noise=0.1, controls=controls, n_blocks=WINDOW)
+    recordings, known = [autoregression(600, seed) for seed in range(2)], torch.randn(600, 3)
+    windows = MusicWindows(recordings, [known, known], block=BLOCK, n_blocks=WINDOW, joined=False)
+    watched: Any = _Watched(network(random=True, n_conditions=3, variant=variant))
+    objective, generator = MusicObjective(windows, LAYOUT, training), torch.Generator().manual_seed(0)
+    cut = windows.cut(windows.spread(600), generator)
+    objective.losses(watched, cut, generator)
+    oldest, noise = watched.given["oldest"], watched.given["clean"] - cut.latents
+    shares = torch.bincount(oldest, minlength=WINDOW) / len(oldest)
+    expected = torch.tensor([0.5, *[0.5 / (WINDOW - 1)] * (WINDOW - 1)])
+    torch.testing.assert_close(shares, expected, atol=0.08, rtol=0.0)
+    # Standard deviations are uniform up to the largest one.
+    assert float(noise.square().mean().sqrt()) == pytest.approx(0.1 / 3**0.5, rel=0.1)
+    # The newest block is told nothing of the late control; where it is past, a block of it is known.
+    assert watched.told[:, -BLOCK:, 0].isnan().all()
+    assert watched.told[:, -BLOCK:, 1:].isfinite().all()
+    assert watched.given["condition"].isfinite().all()
+    objective.losses(watched, cut, generator, plain=True)
+    assert watched.given["oldest"] is None
+    torch.testing.assert_close(watched.given["clean"], cut.latents)
+    assert watched.told.isfinite().all()
