@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from sciffusion.datasets import DatasetUnavailableError
+from sciffusion.domains.music.metrics_chroma import audio_pitch_classes
 
 
 def python_blocks(text: str) -> list[str]:
@@ -18,7 +21,7 @@ def python_blocks(text: str) -> list[str]:
 def test_the_survival_example_of_the_readme_runs(
     repository_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example, _, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    example, *_ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
     assert len(example.splitlines()) <= 11
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
     lines = capsys.readouterr().out.splitlines()
@@ -34,7 +37,7 @@ def test_the_survival_example_of_the_readme_runs(
 def test_the_forecasting_example_of_the_readme_runs(
     repository_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, example, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    _, example, *_ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
     assert len(example.splitlines()) <= 11
     shorter = example.replace("horizon=8,", "horizon=8, max_steps=20,")  # the training alone takes 20 seconds
     assert shorter != example
@@ -53,7 +56,7 @@ def test_the_molecules_example_of_the_readme_runs(
     repository_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chemistry = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")
-    _, _, example = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    _, _, example, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
     assert len(example.splitlines()) <= 11
     shorter = example.replace("max_steps=300,", "max_steps=10,").replace("[:2000]", "[:200]")
     assert "max_steps=10," in shorter
@@ -63,3 +66,19 @@ def test_the_molecules_example_of_the_readme_runs(
     found = re.findall(r"'([^']*)'", drawn)
     assert len(found) == 5
     assert all(chemistry.MolFromSmiles(one).GetNumAtoms() > 0 for one in found)
+
+
+def test_the_music_example_of_the_readme_runs(
+    repository_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, _, example = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    assert len(example.splitlines()) <= 11
+    scope: dict[str, object] = {"__name__": "readme"}
+    exec(compile(example, "README.md", "exec"), scope)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "(23040,) 24000"
+    assert second.startswith("1 SessionStats(blocks=2")
+    # The chord that was asked for is what sounds from the second block on.
+    chroma = [scope["session"].step().samples for _ in range(4)]  # type: ignore[attr-defined]
+    heard = audio_pitch_classes(torch.from_numpy(np.concatenate(chroma))[None], 24_000)
+    assert float(heard[[5, 9, 0]].sum()) > 0.5
