@@ -228,6 +228,8 @@ function offer(described) {
   find("keys").hidden = !midi;
   find("midi-field").hidden = !midi || !MidiKeyboards.known;
   find("microphone-field").hidden = !audio || !navigator.mediaDevices;
+  find("along-head").hidden = find("midi-field").hidden && find("microphone-field").hidden;
+  find("along-hint").hidden = find("midi-field").hidden;
   offerStyles(controls.includes("style") ? styles : []);
   offerContexts(contexts);
 }

@@ -318,3 +318,14 @@ def test_a_server_that_stops_is_said_and_one_that_returns_is_used(
         assert text(page, "notice-title") == "The stream has ended"
         page.click("#notice-button")
         state(page, "playing")
+
+
+def test_what_a_model_cannot_hear_is_not_offered(
+    opened: Callable[..., Any], sine_stream: Callable[..., Any]
+) -> None:
+    deaf = Offer(controls=(), hears_midi=False)
+    with running_server(partial(sine_stream, block_samples=BLOCK), offer=deaf) as server:
+        page = opened(server.url)
+        page.wait_for_selector("#along-head", state="hidden")
+        for name in ("along-hint", "midi-field", "microphone-field", "style-field", "harmony", "keys"):
+            assert page.is_hidden(f"#{name}")

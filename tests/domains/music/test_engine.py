@@ -301,3 +301,18 @@ def test_statistics_fit_into_json() -> None:
     assert after.to_json()["p50"] == 0.0
     assert after.heard_seconds == pytest.approx(0.48, abs=0.03)
     assert after.real_time_factor == 0.0
+
+
+def test_a_pause_is_no_reaction_time(sine_stream: type) -> None:
+    engine = LiveEngine(sine_stream()).start(threaded=False)
+    for _ in range(4):
+        engine.producer.deliver(engine.producer.make(False))
+    assert engine.read(4_800).any()
+    engine.set(style="organ")
+    engine.producer.deliver(engine.producer.make(True))
+    assert len(engine.producer.heard_next) == 1
+    engine.pause()
+    engine.read(480)
+    engine.resume()
+    engine.read(4 * 4_800)
+    assert engine.stats.reactions == 0
