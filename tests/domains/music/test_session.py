@@ -450,3 +450,12 @@ def test_sound_that_comes_too_fast_is_refused_and_not_lost(model: Any) -> None:
     with pytest.raises(ValueError, match="more than 60 s of a partner's sound wait"):
         stream.push_audio(minute, 8_000)
     assert stream._partner._end == 60 * 8_000
+
+
+def test_what_waits_when_a_state_is_loaded_belongs_to_the_old_stream(model: Any) -> None:
+    stream, other = model.stream(seed=3), model.stream(seed=3)
+    state = stream.state_dict()
+    stream.set(loudness=-5.0)
+    stream.push_midi(NOTE_ON)
+    stream.load_state_dict(state)
+    assert_array_equal(play(stream, 2), play(other, 2))
