@@ -77,6 +77,8 @@ def test_a_second_connection_takes_the_stream_over(serving: Callable[..., Any]) 
             assert old.close_code() == 4409
             after = new.play(9_600)
             assert before + after == expected_from(server, new, 14_400, before + after)
+            # The end of the old connection is not that of the new one.
+            assert server.get(f"/api/sessions/{old.greeting['session']}").json()["attached"]
 
 
 def expected_from(server: Any, page: Any, sample: int, heard: bytes) -> bytes:
