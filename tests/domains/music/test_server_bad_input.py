@@ -299,3 +299,11 @@ def test_pages_that_leave_while_the_model_starts_hold_no_place(sine_stream: type
             if answer == "welcome" or time.monotonic() > until:
                 break
         assert answer == "welcome"
+
+
+def test_pages_that_stay_are_not_waited_for(serving: Callable[..., Any]) -> None:
+    with serving(limits=ServerLimits(resume_seconds=0.05)) as server, server.listen() as page:
+        page.play(4_800)
+        time.sleep(1.2)  # longer than the reaper sleeps
+        page.play(24_000)
+        assert server.get(f"/api/sessions/{page.greeting['session']}").json()["attached"]
