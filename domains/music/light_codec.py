@@ -76,6 +76,9 @@ class LightCodec:
         self._statistics = statistics
         self._sample_rate = int(sample_rate)
 
+    def __repr__(self) -> str:
+        return f"LightCodec({self.channels} channels, hop {self.hop}, {self.sample_rate} samples a second)"
+
     @property
     def sample_rate(self) -> int:
         """Samples a second."""

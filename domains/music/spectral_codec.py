@@ -87,6 +87,10 @@ class SpectralCodec:
         self._turns = torch.polar(torch.ones_like(turns), turns).to(self._device, torch.complex64)
         self._statistics = _fixed_statistics(self._sample_rate, self._hop, self._channels, self._device)
 
+    def __repr__(self) -> str:
+        sizes = f"{self._sample_rate}, {self._hop}, {self._channels}"
+        return f"SpectralCodec({sizes}, device={str(self._device)!r})"
+
     @property
     def sample_rate(self) -> int:
         """Samples a second."""

@@ -158,3 +158,8 @@ def test_what_does_not_fit_is_refused() -> None:
         codec.encode(torch.zeros(1, 80, dtype=torch.int16))
     with pytest.raises(ValueError, match="16 channels in their last axis, got 15"):
         codec.decode(torch.zeros(1, 2, 15))
+
+
+def test_its_representation_builds_it_again() -> None:
+    codec = SpectralCodec(8000, 80, 16)
+    assert eval(repr(codec), {"SpectralCodec": SpectralCodec}).description()[1] == codec.description()[1]
