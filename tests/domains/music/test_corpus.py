@@ -27,7 +27,9 @@ mido = pytest.importorskip("mido")
 pytest.importorskip("soundfile")
 pytest.importorskip("soxr")
 
-FAKE = """#!{python} -SE
+# Begins as a shell script: a first line cannot name an interpreter whose path has a space in it.
+FAKE = """#!/bin/sh
+''''exec "{python}" -SE "$0" "$@" #'''
 import math, struct, sys, time, wave
 arguments = sys.argv[1:]
 out, rate = arguments[arguments.index("-F") + 1], int(arguments[arguments.index("-r") + 1])
