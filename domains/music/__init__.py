@@ -9,7 +9,8 @@ from .codec_files import codec_from_description, load_codec
 from .codec_storage import save_codec
 from .codec_training import fit_light_codec
 from .controls import Control, ControlLayout
-from .corpus import CorpusEntry, RenderedCorpus, load_corpus, render_corpus
+from .corpus import RenderedCorpus, render_corpus
+from .corpus_table import CorpusEntry, load_corpus
 from .diffusion import LiveMusicDiffusion
 from .embeddings import cut_clips, log_mel_embedding
 from .encodec_codec import EncodecCodec

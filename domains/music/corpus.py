@@ -24,9 +24,9 @@ from .corpus_card import corpus_card
 from .corpus_midi import midi_bytes, midi_seconds
 from .corpus_scores import list_scores, read_score
 from .corpus_synthesizer import PROGRAMS, Synthesizer, find_fluidsynth, find_soundfont, render_midi
-from .corpus_table import TABLE, CorpusEntry, load_corpus, read_table, split_of_place, write_table
+from .corpus_table import TABLE, CorpusEntry, read_table, split_of_place, write_table
 
-__all__ = ["CorpusEntry", "RenderedCorpus", "load_corpus", "render_corpus"]
+__all__ = ["RenderedCorpus", "render_corpus"]
 
 SETTINGS = "corpus.json"
 _MOST_SEMITONES = 24

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from .audio import Audio
 from .codec_training import fit_light_codec
-from .corpus import load_corpus, render_corpus
+from .corpus import render_corpus
+from .corpus_table import load_corpus
 from .demo_sound import simulated_music
 from .diffusion import LiveMusicDiffusion
 from .light_codec_network import CodecSizes

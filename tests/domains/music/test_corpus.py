@@ -13,7 +13,7 @@ import pytest
 
 from sciffusion.domains.music import corpus, corpus_synthesizer
 from sciffusion.domains.music.audio import read_audio
-from sciffusion.domains.music.corpus import load_corpus, render_corpus
+from sciffusion.domains.music.corpus import render_corpus
 from sciffusion.domains.music.corpus_midi import TICKS, midi_bytes, midi_seconds
 from sciffusion.domains.music.corpus_scores import Score, ScoreNote, list_scores, read_score
 from sciffusion.domains.music.corpus_synthesizer import (
@@ -22,6 +22,7 @@ from sciffusion.domains.music.corpus_synthesizer import (
     find_soundfont,
     render_midi,
 )
+from sciffusion.domains.music.corpus_table import load_corpus
 
 mido = pytest.importorskip("mido")
 pytest.importorskip("soundfile")
