@@ -17,30 +17,14 @@ from .csv_input import ONLY_SERIES
 
 __all__ = ["check_outputs", "write_csv", "write_picture"]
 
-_PICTURES = (".png", ".svg", ".pdf")
-
 
 def check_outputs(paths: Sequence[Path | None], picture: Path | None, force: bool) -> None:
-    """Refuse, before any work, files that could not be written at the end.
+    """Refuse, before any work, files that could not be written, and pictures without matplotlib.
 
-    Raises
-    ------
-    OSError
-        If a file exists and `force` is not set, is a folder, or lies in no folder.
-    ValueError
-        If two are the same file, or the picture is of no kind that can be drawn.
-    ImportError
-        If a picture is wanted and matplotlib is not installed.
+    See `refuse_outputs` for what is raised; an ImportError if matplotlib is missing.
     """
-    given = [path for path in (*paths, picture) if path is not None]
-    if len({path.absolute() for path in given}) < len(given):
-        raise ValueError("two of the files to write have the same name")
-    refuse_outputs(given, force)
+    refuse_outputs(paths, force, picture=picture, option="--plot")
     if picture is not None:
-        if picture.suffix.lower() not in _PICTURES:
-            raise ValueError(
-                f"--plot must name a file ending in {', '.join(_PICTURES)}, got {picture.name!r}"
-            )
         optional_import("matplotlib", "plots")
 
 

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from sciffusion.datasets import DatasetUnavailableError, fetch_household_power_hourly
 from sciffusion.estimators.imports import optional_import
+from sciffusion.training.global_state import limited_threads
 
 from .backtest import backtest
 from .cli_backtest import OFF, OURS, score_table
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _say(f"Power of a household, {len(frame)} hours, {int(frame['y'].isna().sum())} of them missing")
     found = Findings(frame)
-    with _one_thread():
+    with limited_threads(1):
         _run(found, options.seed, _QUICK if options.quick else {})
     command = (
         f"python -m {__spec__.name if __spec__ else __name__} --out {shlex.quote(options.out)} "
@@ -180,17 +180,6 @@ def _timed(found: Findings, name: str) -> Iterator[None]:
     begun = time.perf_counter()
     yield
     found.seconds[name] = time.perf_counter() - begun
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Networks this small only lose time to more threads, most of all where other programs use the cores.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,10 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sciffusion.estimators.command_session import on_terminal, say, session, waiting
+from sciffusion.estimators.command_session import on_terminal, refuse_outputs, say, session, waiting
 from sciffusion.training.checkpoints import write_atomically
 
-from .cli_session import check_outputs
 from .diffusion import MoleculeDiffusion
 from .grids import molecule_grid
 from .metrics import Evaluation, evaluate
@@ -27,6 +26,7 @@ from .parsing import parse_smiles
 __all__ = ["app"]
 
 _SHOWN = 24  # molecules in a picture
+_PICTURES = (".png", ".svg")  # what RDKit draws
 
 app = typer.Typer(
     help="Molecules as SMILES or SELFIES with a diffusion model.",
@@ -81,7 +81,7 @@ def fit(
 
     --properties names columns on which draws can be conditioned later, by `sample --target`.
     """
-    check_outputs([out], None, force)
+    refuse_outputs([out], force)
     with session(threads):
         table = read_molecules(data, smiles, separator)
         y = read_properties(table, _names(properties))
@@ -136,7 +136,7 @@ def sample(
     --target conditions a model that has learned the property (cfg), and steers any other (fk). --maximise
     tilts the model by exp(scale * property).
     """
-    check_outputs([out], picture, force)
+    refuse_outputs([out], force, picture=picture, kinds=_PICTURES)
     with session(threads):
         estimator = _load(model, device)
         wanted = _reward(target or [], maximise)
@@ -183,7 +183,7 @@ def evaluate_command(
     Prints validity, uniqueness, novelty against --reference, and distances of scaffolds, fragments and
     properties to --test (to --reference without it).
     """
-    check_outputs([out], None, force)
+    refuse_outputs([out], force)
     with session(threads):
         drawn = list(read_molecules(data, smiles, separator)[SMILES_COLUMN])
         known = list(read_molecules(reference, smiles, separator)[SMILES_COLUMN])

@@ -22,7 +22,6 @@ __all__ = [
     "asked_controls", "check_outputs", "load_model", "names_of", "style_of",
 ]  # fmt: skip
 
-_PICTURES = (".png", ".svg", ".pdf")
 
 Model = Annotated[
     str,
@@ -146,27 +145,15 @@ def style_of(text: str) -> Any:
     return weights
 
 
-def check_outputs(paths: Sequence[Path | None], picture: Path | None, force: bool) -> None:
-    """Refuse, before any work, files that could not be written at the end.
+def check_outputs(
+    paths: Sequence[Path | None], picture: Path | None, force: bool, option: str = "--picture"
+) -> None:
+    """Refuse, before any work, files that could not be written, and pictures without matplotlib.
 
-    Raises
-    ------
-    OSError
-        If a file exists and `force` is not set, is a folder, or lies in no folder.
-    ValueError
-        If two are the same file, or the picture is of no kind that can be drawn.
-    ImportError
-        If a picture is wanted and matplotlib is not installed.
+    See `refuse_outputs` for what is raised; an ImportError if matplotlib is missing.
     """
-    given = [path for path in (*paths, picture) if path is not None]
-    if len({path.absolute() for path in given}) < len(given):
-        raise ValueError("two of the files to write have the same name")
-    refuse_outputs(given, force)
+    refuse_outputs(paths, force, picture=picture, option=option)
     if picture is not None:
-        if picture.suffix.lower() not in _PICTURES:
-            raise ValueError(
-                f"a picture must be a file ending in {', '.join(_PICTURES)}, got {picture.name!r}"
-            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optional_import("matplotlib", "plots").use("Agg")

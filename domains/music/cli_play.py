@@ -76,7 +76,7 @@ def generate(
     files = [out] if count == 1 else [out.with_stem(f"{out.stem}-{place}") for place in range(1, count + 1)]
     if joined and (prompt is None or count > 1):
         raise ValueError("--joined needs one piece and a --prompt that it can be joined to")
-    check_outputs(files, spectrogram, force)
+    check_outputs(files, spectrogram, force, "--spectrogram")
     with session(threads):
         estimator = load_model(model, device)
         controls = asked_controls(

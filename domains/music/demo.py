@@ -14,8 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import torch
 
 from sciffusion.estimators.imports import optional_import
 from sciffusion.training.checkpoints import write_atomically
+from sciffusion.training.global_state import limited_threads
 
 from .audio import write_audio
 from .control_features import chroma
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
-    with _one_thread():
+    with limited_threads(1):
         _say("Looking for a model")
         try:
             found = find_model(folder, options.seed, _say, source=options.source, quick=options.quick)
@@ -106,17 +106,6 @@ def _draw(found: DemoModel, run: Any, asked: Any, folder: Path) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Networks this small only lose time to more threads, and the listener needs a core of its own.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _parser() -> argparse.ArgumentParser:

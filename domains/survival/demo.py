@@ -12,16 +12,15 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from sciffusion.datasets import SurvivalDataset, load_gbsg2
+from sciffusion.training.global_state import limited_threads
 
 from .estimator import SDPMSurvival
 from .evaluation import SCORES, Evaluation, Factory, evaluate
@@ -111,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         f"{data.card.title}: {len(data.X)} patients, {int(data.event.sum())} events; {folds} folds",
         flush=True,
     )
-    with _one_thread(), tqdm(total=folds * len(models), unit="fit", file=sys.stderr) as bar:
+    with limited_threads(1), tqdm(total=folds * len(models), unit="fit", file=sys.stderr) as bar:
         evaluation = evaluate(
             models, data.X, data.y, folds=folds, seed=options.seed, progress=partial(_show, bar)
         )
@@ -150,17 +149,6 @@ def _content(
         show_covariates=True,
         notes=reduced if quick else (),
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Networks this small only lose time to more threads, most of all where other programs use the cores.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _show(bar: Any, done: int, total: int, what: str) -> None:

@@ -12,12 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-__all__ = ["counting", "on_terminal", "refuse_outputs", "say", "session", "waiting"]
+from sciffusion.training.global_state import limited_threads
+
+__all__ = ["PICTURES", "counting", "on_terminal", "refuse_outputs", "say", "session", "waiting"]
+
+#: Endings of pictures that matplotlib draws.
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def say(text: str) -> None:
@@ -30,22 +34,40 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def refuse_outputs(paths: Sequence[Path], force: bool) -> None:
+def refuse_outputs(
+    paths: Sequence[Path | None],
+    force: bool,
+    *,
+    picture: Path | None = None,
+    kinds: Sequence[str] = PICTURES,
+    option: str = "--picture",
+) -> None:
     """Refuse, before any work, files that could not be written at the end.
 
     Parameters
     ----------
-    paths : sequence of Path
-        The files.
+    paths : sequence of Path or None
+        The files; None where one is not asked for.
     force : bool
         Whether those that exist may be overwritten.
+    picture : Path, optional
+        One more file, a picture.
+    kinds : sequence of str
+        Endings that a picture may have.
+    option : str
+        What names the picture.
 
     Raises
     ------
     OSError
         If a file exists and `force` is not set, is a folder, or lies in no folder.
+    ValueError
+        If two are the same file, or the picture is of no kind that can be drawn.
     """
-    for path in paths:
+    given = [path for path in (*paths, picture) if path is not None]
+    if len({path.absolute() for path in given}) < len(given):
+        raise ValueError("two of the files to write have the same name")
+    for path in given:
         if path.is_dir():
             raise IsADirectoryError(f"{str(path)!r} is a folder; name a file in it")
         if path.exists() and not force:
@@ -54,21 +76,17 @@ def refuse_outputs(paths: Sequence[Path], force: bool) -> None:
             )
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist; create it first")
+    if picture is not None and picture.suffix.lower() not in kinds:
+        raise ValueError(f"{option} must name a file ending in {', '.join(kinds)}, got {picture.name!r}")
 
 
 @contextmanager
 def session(threads: int) -> Iterator[None]:
     """Compute with so many threads, and print each warning once, as a line."""
-    # The networks are small: more threads help only where rows are many, and cost where cores are busy.
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("once", UserWarning)
-            warnings.showwarning = _show_warning
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with limited_threads(threads), warnings.catch_warnings():
+        warnings.simplefilter("once", UserWarning)
+        warnings.showwarning = _show_warning
+        yield
 
 
 def _show_warning(

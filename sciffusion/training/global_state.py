@@ -18,7 +18,13 @@ from types import FrameType
 
 import torch
 
-__all__ = ["InterruptFlag", "deferred_interrupt", "preserved_torch_state", "quiet_lightning"]
+__all__ = [
+    "InterruptFlag",
+    "deferred_interrupt",
+    "limited_threads",
+    "preserved_torch_state",
+    "quiet_lightning",
+]
 
 #: Held by the thread that has taken over the global settings; reentrant, as a fit may build networks.
 _TURN = threading.RLock()
@@ -31,6 +37,24 @@ _CHATTY_LOGGERS = (
     "lightning.fabric",
 )
 _CHATTY_MODULES = r"(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|torchmetrics)(\.|$)"
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads of torch, and with as many as before afterwards.
+
+    Networks this small only lose time to more threads, most of all where other programs use the cores.
+
+    Parameters
+    ----------
+    count : int >= 1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

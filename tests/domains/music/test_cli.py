@@ -372,7 +372,10 @@ def test_errors_name_the_remedy(
         (("generate", model, "--out", out, "--chords", "H"), "'H' is no chord"),
         (("generate", model, "--out", out, "--style", "anna=x"), "--style must be TAG"),
         (("generate", model, "--out", out, "--joined"), "--joined needs one piece and a --prompt"),
-        (("generate", model, "--out", out, "--spectrogram", tmp_path / "x.doc"), "a picture must be"),
+        (
+            ("generate", model, "--out", out, "--spectrogram", tmp_path / "x.doc"),
+            "--spectrogram must name a file ending in",
+        ),
         (("generate", tmp_path / "no.safetensors", "--out", out), "no.safetensors"),
         (("stream", model), "give --out FILE to write the stream, or --play"),
         (("stream", model, "--out", out, "--at", "soon"), "--at must be SECONDS:NAME=VALUE"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sciffusion import LiveMusicDiffusion
 from sciffusion.domains.music import Audio, SpectralCodec, list_pretrained, pretrained_card
-from sciffusion.domains.music.pretrained import pretrained_file
 
 _TABLES = "recordings are files, Audio or arrays of samples; a table of numbers is none"
 _CHECKS_ON_TABLES = (
@@ -78,19 +76,6 @@ def test_published_models_have_cards_and_play() -> None:
         assert pretrained_card(name)
         model = LiveMusicDiffusion.from_pretrained(name)
         assert len(model.sample(0.5)[0].samples) == model.codec_.sample_rate // 2
-
-
-def test_a_wrong_name_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"comes without trained weights for music.*LiveMusicDiffusion\.load"
-    ):
-        pretrained_file("bach", tmp_path)
-    (tmp_path / "chorales.safetensors").write_bytes(b"")
-    assert list_pretrained(tmp_path) == ["chorales"]
-    with pytest.raises(ValueError, match="has chorales; did you mean 'chorales'"):
-        pretrained_file("chorale", tmp_path)
-    with pytest.raises(ValueError, match="no card"):
-        pretrained_card("chorales", tmp_path)
 
 
 def test_the_name_at_the_top_is_the_estimator() -> None:
