@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OLDEST_PYTHON = (3, 11)
-INSTALLED_EXTRAS = "cli,plots,survival,forecasting,molecules,music,scores,test,docs,benchmarks"
+INSTALLED_EXTRAS = "cli,plots,survival,forecasting,molecules,boltzmann,music,scores,test,docs,benchmarks"
 INPUTS_OF_INSTALLATION = ("pyproject.toml", "constraints.txt")
 MOST_TEST_WORKERS = 4
 MADE_BY_TASKS = (
