@@ -91,6 +91,8 @@ from .molecules import (
 )
 from .molecules_card import MoleculeCard
 from .molecules_dataset import MoleculeDataset
+from .particles_cards import ParticleCard
+from .particles_dataset import ParticleDataset
 from .registry import dataset_card, dataset_loader, list_datasets
 from .sequences import (
     SequenceDataset,
@@ -141,6 +143,8 @@ __all__ = [
     "MoleculeCard",
     "MoleculeDataset",
     "Origin",
+    "ParticleCard",
+    "ParticleDataset",
     "SequenceCard",
     "SequenceDataset",
     "SimulatedDynamics",
