@@ -1,6 +1,7 @@
 """Assertions for users' own paths, denoisers, solvers and samplers."""
 
 from sciffusion.testing.denoisers import assert_denoiser_laws, excess_loss
+from sciffusion.testing.equivariance import assert_equivariant
 from sciffusion.testing.orders import (
     OrderMeasurement,
     ReferenceProblem,
@@ -18,6 +19,7 @@ __all__ = [
     "OrderMeasurement",
     "ReferenceProblem",
     "assert_denoiser_laws",
+    "assert_equivariant",
     "assert_order",
     "assert_path_laws",
     "assert_sampler_matches",
