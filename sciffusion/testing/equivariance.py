@@ -148,7 +148,7 @@ def _reorder(order: Tensor) -> Change:
 def _rotation(dimensions: int, generator: torch.Generator) -> Tensor:
     """Draw a rotation: the orthogonal factor of a normal matrix, its determinant made 1."""
     normal = torch.randn(dimensions, dimensions, generator=generator, dtype=torch.float64)
-    orthogonal, _ = torch.linalg.qr(normal)
+    orthogonal: Tensor = torch.linalg.qr(normal)[0]
     orthogonal[:, 0] *= torch.sign(torch.linalg.det(orthogonal))
     return orthogonal
 
@@ -159,7 +159,7 @@ def _permutation(types: Tensor, generator: torch.Generator) -> Tensor:
     order = places
     while torch.equal(order, places):
         order = places.clone()
-        for kind in types.unique():
+        for kind in set(types.tolist()):
             members = places[types == kind]
             order[members] = members[torch.randperm(len(members), generator=generator)]
     return order
