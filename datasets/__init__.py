@@ -93,6 +93,7 @@ from .molecules_card import MoleculeCard
 from .molecules_dataset import MoleculeDataset
 from .particles_cards import ParticleCard
 from .particles_dataset import ParticleDataset
+from .particles_systems import DoubleWell, LennardJones
 from .registry import dataset_card, dataset_loader, list_datasets
 from .sequences import (
     SequenceDataset,
@@ -136,10 +137,12 @@ __all__ = [
     "DatasetCard",
     "DatasetIntegrityError",
     "DatasetUnavailableError",
+    "DoubleWell",
     "ForecastingCard",
     "ForecastingDataset",
     "LabelledSeries",
     "LabelledSeriesCard",
+    "LennardJones",
     "MoleculeCard",
     "MoleculeDataset",
     "Origin",
