@@ -93,6 +93,7 @@ from .molecules_card import MoleculeCard
 from .molecules_dataset import MoleculeDataset
 from .particles_cards import ParticleCard
 from .particles_dataset import ParticleDataset
+from .particles_simulated import make_dw4, make_lj13
 from .particles_systems import DoubleWell, LennardJones
 from .registry import dataset_card, dataset_loader, list_datasets
 from .sequences import (
@@ -237,8 +238,10 @@ __all__ = [
     "load_whas500",
     "load_wine_anomalies",
     "make_cox_weibull",
+    "make_dw4",
     "make_fitzhugh_nagumo",
     "make_kuramoto_sivashinsky",
+    "make_lj13",
     "make_lorenz63",
     "molecule_card",
     "molecule_loader",
