@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from .metrics import (
-    BoltzmannReference,
-    RadialDistribution,
-    compare_samples,
-    delta_nll,
-    effective_sample_size,
-    energy_distance_w1,
-    maximum_mean_discrepancy,
-    pair_distances,
-    radial_distribution,
-    radial_w1,
-    sliced_wasserstein,
-    weighted_resample,
-)
+from .metrics import BoltzmannReference
+from .metrics_profiles import FreeEnergyProfile, free_energy_difference, free_energy_profile
 
 __all__ = [
     "BoltzmannReference",
-    "RadialDistribution",
-    "compare_samples",
-    "delta_nll",
-    "effective_sample_size",
-    "energy_distance_w1",
-    "maximum_mean_discrepancy",
-    "pair_distances",
-    "radial_distribution",
-    "radial_w1",
-    "sliced_wasserstein",
-    "weighted_resample",
+    "FreeEnergyProfile",
+    "free_energy_difference",
+    "free_energy_profile",
 ]
