@@ -64,7 +64,8 @@ def cached_arrays(
 def _read(location: Path, words: str) -> Arrays | None:
     """Return the arrays of a file made with these settings, None where there is none."""
     try:
-        with np.load(location, allow_pickle=False) as archive:
+        content = io.BytesIO(location.read_bytes())
+        with np.load(content, allow_pickle=False) as archive:
             if str(archive[_SETTINGS]) != words:
                 return None
             return {key: archive[key] for key in archive.files if key != _SETTINGS}

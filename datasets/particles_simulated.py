@@ -1,10 +1,10 @@
 r"""Clusters drawn from their Boltzmann law: DW-4 and LJ-13.
 
-Configurations come from Langevin dynamics with replica exchange (see `replica_exchange`) on a ladder of temperatures that begins at
-the one asked for: chains that are caught at a low temperature are freed at a high one. The law
-:math:`e^{-E(x) / T}` is the same for clusters that are turned, mirrored or renumbered, but dynamics visits
-these copies slowly; kept states are therefore turned and mirrored by a uniform random orthogonal matrix and
-renumbered by a uniform random permutation, which changes neither the law nor any energy.
+Configurations come from Langevin dynamics with replica exchange (see `replica_exchange`) on a ladder of
+temperatures that begins at the one asked for: chains that are caught at a low temperature are freed at a high
+one. The law :math:`e^{-E(x) / T}` is the same for clusters that are turned, mirrored or renumbered, but
+dynamics visits these copies slowly; kept states are therefore turned and mirrored by a uniform random
+orthogonal matrix and renumbered by a uniform random permutation, which changes neither law nor energies.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FloatArray = NDArray[np.float32]
 VERSION = 1
 DW4_LADDER = (1.0, 1.5, 2.0)
 LJ13_LADDER = (0.4, 0.47, 0.55, 0.65, 0.78, 0.95, 1.2, 1.5, 2.0)
-#: The least ratio of neighbours when a temperature is put into a ladder, and the ratio by which one is extended.
+#: The least ratio of neighbours when a temperature is put into a ladder, and the greatest below its rungs.
 CLOSEST, EXTENSION = 1.08, 1.17
 #: Fewer states than this in a chain tell nothing about its convergence.
 FEWEST_FRAMES = 64
@@ -201,7 +201,7 @@ def temperature_ladder(temperature: float, rungs: Sequence[float]) -> tuple[floa
 def turned_and_renumbered(
     configurations: FloatArray, forces: FloatArray, generator: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Apply to each configuration (n, atoms, dimensions) and its forces one random symmetry of like particles.
+    """Apply a random symmetry of like particles to each configuration (n, atoms, dimensions) and its forces.
 
     A uniform orthogonal matrix, mirror images among them, and a uniform permutation of the particles.
     """
@@ -271,9 +271,9 @@ def _make(
 
     arrays = cached_arrays(plan.name, key, simulate, folder=folder) if cache else simulate()
     fields = ("configurations", "energies", "forces")
-    diagnostics = {name: array for name, array in arrays.items() if name not in fields}
+    diagnostics: dict[str, object] = {name: value for name, value in arrays.items() if name not in fields}
     diagnostics |= {name: float(arrays[name]) for name in ("effective_size", "cpu_seconds")}
-    _warn_of_chains(plan, diagnostics["r_hat"])
+    _warn_of_chains(plan, arrays["r_hat"])
     return ParticleDataset(
         configurations=arrays["configurations"],
         energies=arrays["energies"],
