@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -24,7 +23,7 @@ from .metrics_distances import (
 )
 from .metrics_features import feature_vectors, random_symmetry
 from .metrics_kernel import maximum_mean_discrepancy, sliced_wasserstein
-from .metrics_reference import BoltzmannReference, ReferenceData, energies_of
+from .metrics_reference import BoltzmannReference, ReferenceData, energies_of, sample_parts
 from .metrics_weights import delta_nll, effective_sample_size, weighted_resample
 
 __all__ = [
@@ -91,7 +90,9 @@ def compare_samples(
     if n_floor < 0:
         raise ValueError(f"n_floor must not be negative, got {n_floor}")
     known = _reference(reference, settings)
-    rows = {name: known.compare(*_sample(sample, name)) for name, sample in samples.items()}
+    rows = {
+        name: known.compare(*sample_parts(sample, f"samples[{name!r}]")) for name, sample in samples.items()
+    }
     if n_floor:
         other = None if second_reference is None else _reference(second_reference, settings)
         count = max(int(row["n"]) for row in rows.values())
@@ -124,19 +125,3 @@ def _reference(
             raise ValueError(f"{', '.join(settings)} belong to the BoltzmannReference, which was given")
         return reference
     return BoltzmannReference.from_dataset(reference, **settings)
-
-
-def _sample(sample: Any, name: str) -> tuple[Any, Any]:
-    """Return configurations and log weights of a sample."""
-    if hasattr(sample, "configurations"):
-        return sample.configurations, getattr(sample, "log_weights", None)
-    if isinstance(sample, tuple):
-        if len(sample) != 2:
-            raise ValueError(
-                f"samples[{name!r}] must be configurations, or a pair of these and log weights, got a tuple "
-                f"of {len(sample)}"
-            )
-        return sample
-    if not isinstance(sample, np.ndarray | torch.Tensor):
-        raise TypeError(f"samples[{name!r}] must hold configurations, got {type(sample).__name__}")
-    return sample, None

@@ -25,7 +25,7 @@ from .metrics_distances import AtomTypes, line_w1, pair_distances, spread
 from .metrics_features import Features, Symmetries, VectorChoice
 from .metrics_kernel import KernelReference
 
-__all__ = ["BoltzmannReference", "EnergyFunction", "ReferenceData", "energies_of"]
+__all__ = ["BoltzmannReference", "EnergyFunction", "ReferenceData", "energies_of", "sample_parts"]
 
 #: From configurations ``(batch, atoms, dimensions)`` to their energies ``(batch,)``.
 EnergyFunction = Callable[[Tensor], Tensor]
@@ -210,6 +210,36 @@ class BoltzmannReference:
             kernel_rows=self._kernel_rows,
             generator=self._generator,
         )
+
+
+def sample_parts(sample: Any, name: str) -> tuple[Any, Any]:
+    """Return what a sample holds, and its log weights or None.
+
+    Parameters
+    ----------
+    sample : ndarray or Tensor, pair of these and log weights, or object with ``configurations``
+        The sample.
+    name : str
+        Of the argument, for errors.
+
+    Raises
+    ------
+    TypeError
+        If it is nothing of this.
+    ValueError
+        If a tuple has other than two items.
+    """
+    if hasattr(sample, "configurations"):
+        return sample.configurations, getattr(sample, "log_weights", None)
+    if isinstance(sample, tuple):
+        if len(sample) != 2:
+            raise ValueError(
+                f"{name} must be an array, or a pair of it and log weights, got a tuple of {len(sample)}"
+            )
+        return sample
+    if not isinstance(sample, np.ndarray | Tensor):
+        raise TypeError(f"{name} must hold an array or a tensor, got {type(sample).__name__}")
+    return sample, None
 
 
 def energies_of(energy: EnergyFunction | None, configurations: Values) -> Tensor:

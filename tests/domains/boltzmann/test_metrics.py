@@ -338,5 +338,5 @@ def test_bad_input_is_refused(call: Any, message: str) -> None:
 def test_texts_are_no_configurations() -> None:
     with pytest.raises(TypeError, match="real numbers"):
         metrics.pair_distances([["a"]])
-    with pytest.raises(TypeError, match="must hold configurations"):
+    with pytest.raises(TypeError, match="must hold an array"):
         metrics.compare_samples({"a": "x"}, gaussian_law(10, 0))
