@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from .alpha_carbons import AlphaCarbons, load_villin, read_alpha_carbons
+from .distance_restraints import DistanceRestraint, RestrainedLaw, restrained_law
+from .elastic_network import ElasticNetwork, ElasticNetworkScore
+from .files import Configurations, read_configurations, write_configurations
+from .files_xyz import write_xyz
 from .metrics import (
     BoltzmannReference,
     RadialDistribution,
@@ -27,15 +32,22 @@ from .plots import (
 )
 
 __all__ = [
+    "AlphaCarbons",
     "BoltzmannReference",
+    "Configurations",
+    "DistanceRestraint",
+    "ElasticNetwork",
+    "ElasticNetworkScore",
     "FreeEnergyProfile",
     "RadialDistribution",
+    "RestrainedLaw",
     "compare_samples",
     "delta_nll",
     "effective_sample_size",
     "energy_distance_w1",
     "free_energy_difference",
     "free_energy_profile",
+    "load_villin",
     "maximum_mean_discrepancy",
     "pair_distances",
     "plot_energies",
@@ -46,6 +58,11 @@ __all__ = [
     "plot_samples",
     "radial_distribution",
     "radial_w1",
+    "read_alpha_carbons",
+    "read_configurations",
+    "restrained_law",
     "sliced_wasserstein",
     "weighted_resample",
+    "write_configurations",
+    "write_xyz",
 ]
