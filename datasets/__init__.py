@@ -7,6 +7,7 @@ tell the outcome are left out, and the card names them.
 
 from __future__ import annotations
 
+from .alanine_dipeptide import make_alanine_dipeptide
 from .anomaly_cards import AnomalyCard
 from .anomaly_tables import (
     AnomalyDataset,
@@ -237,6 +238,7 @@ __all__ = [
     "load_veterans",
     "load_whas500",
     "load_wine_anomalies",
+    "make_alanine_dipeptide",
     "make_cox_weibull",
     "make_dw4",
     "make_fitzhugh_nagumo",
