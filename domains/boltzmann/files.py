@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from sciffusion.training.checkpoints import write_atomically
 
 from .files_xyz import read_xyz
+from .units import BOLTZMANN_CONSTANT
 
 __all__ = ["Configurations", "read_configurations", "write_configurations"]
 
-UNITS = ("reduced", "kJ/mol", "kcal/mol")
+UNITS = tuple(BOLTZMANN_CONSTANT)
 _ENDINGS = (".npz", ".npy", ".xyz")
 
 
@@ -165,7 +166,9 @@ def write_configurations(path: str | Path, content: Configurations) -> None:
     if path.suffix.lower() != ".npz":
         raise ValueError(f"configurations are written to files ending in .npz, got {path.name!r}")
     known = {one.name: getattr(content, one.name) for one in fields(content)}
-    arrays = {_KEYS.get(name, name): np.asarray(value) for name, value in known.items() if value is not None}
+    arrays: dict[str, Any] = {
+        _KEYS.get(name, name): np.asarray(value) for name, value in known.items() if value is not None
+    }
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
 
