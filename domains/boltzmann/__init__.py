@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .alpha_carbons import AlphaCarbons, load_villin, read_alpha_carbons
+from .chirality import fold_mirror_images, hand_of
 from .distance_restraints import DistanceRestraint, RestrainedLaw, restrained_law
 from .elastic_network import ElasticNetwork, ElasticNetworkScore
 from .files import Configurations, read_configurations, write_configurations
@@ -30,6 +31,13 @@ from .plots import (
     plot_ramachandran,
     plot_samples,
 )
+from .torsions import (
+    dihedral_angles,
+    in_arc,
+    jensen_shannon_divergence,
+    ramachandran_divergence,
+    ramachandran_map,
+)
 
 __all__ = [
     "AlphaCarbons",
@@ -43,10 +51,15 @@ __all__ = [
     "RestrainedLaw",
     "compare_samples",
     "delta_nll",
+    "dihedral_angles",
     "effective_sample_size",
     "energy_distance_w1",
+    "fold_mirror_images",
     "free_energy_difference",
     "free_energy_profile",
+    "hand_of",
+    "in_arc",
+    "jensen_shannon_divergence",
     "load_villin",
     "maximum_mean_discrepancy",
     "pair_distances",
@@ -58,6 +71,8 @@ __all__ = [
     "plot_samples",
     "radial_distribution",
     "radial_w1",
+    "ramachandran_divergence",
+    "ramachandran_map",
     "read_alpha_carbons",
     "read_configurations",
     "restrained_law",
