@@ -70,7 +70,8 @@ def hand_of(configurations: Tensor, centre: Sequence[int]) -> Tensor:
     _check(configurations, centre)
     place, *around = centre
     first, second, third = (configurations[..., one, :] - configurations[..., place, :] for one in around)
-    return (first * torch.linalg.cross(second, third)).sum(-1).sign()
+    product: Tensor = (first * torch.linalg.cross(second, third)).sum(-1)
+    return product.sign()
 
 
 def reflected(configurations: Tensor) -> Tensor:

@@ -111,8 +111,9 @@ def ramachandran_map(
         raise ValueError(f"smoothing must be finite and not negative, got {smoothing}")
     weights = as_weights(log_weights, len(angles[0]), "log_weights").cpu().numpy()
     row, column = (_bin_of(values, bins) for values in angles)
-    counts = np.bincount(row * bins + column, weights, bins * bins).reshape(bins, bins)
-    return _smoothed(counts, smoothing) if smoothing > 0.0 else counts.astype(np.float64)
+    counts: Floats = np.bincount(row * bins + column, weights, bins * bins).astype(np.float64)
+    table = counts.reshape(bins, bins)
+    return _smoothed(table, smoothing) if smoothing > 0.0 else table
 
 
 def jensen_shannon_divergence(first: ArrayLike, second: ArrayLike) -> float:
@@ -217,7 +218,8 @@ def _as_distribution(values: ArrayLike, name: str) -> Floats:
     table = np.asarray(values, dtype=np.float64)
     if not np.isfinite(table).all() or (table < 0.0).any() or not table.sum() > 0.0:
         raise ValueError(f"{name} must be finite, not negative and not all 0")
-    return table / table.sum()
+    shares: Floats = table / table.sum()
+    return shares
 
 
 def _bin_of(angles: Floats, bins: int) -> NDArray[np.int64]:
@@ -234,4 +236,5 @@ def _smoothed(table: Floats, width: float) -> Floats:
     spectrum = np.fft.fft2(table) * damping[:, None] * damping[None, :]
     # Cut at the highest frequency of the bins, a narrow Gaussian has tiny negative ripples.
     smooth: Floats = np.maximum(np.fft.ifft2(spectrum).real, 0.0)
-    return smooth / smooth.sum()
+    shares: Floats = smooth / smooth.sum()
+    return shares
