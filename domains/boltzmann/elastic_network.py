@@ -38,10 +38,10 @@ from torch import Tensor
 from sciffusion.continuous.path import Path
 from sciffusion.exact import ExactDenoiser, GaussianTarget
 
-__all__ = ["MOLAR_BOLTZMANN", "ElasticNetwork", "ElasticNetworkScore", "thermal_energy"]
+from .units import thermal_energy
 
-#: Boltzmann's constant in kJ/mol/K.
-MOLAR_BOLTZMANN = 0.00831446261815324
+__all__ = ["ElasticNetwork", "ElasticNetworkScore"]
+
 _RIGID = 6
 
 
@@ -152,7 +152,9 @@ class ElasticNetwork:
         GaussianTarget
             Of dimension ``3 atoms - 6``, with independent coordinates.
         """
-        return GaussianTarget(self.to_modes(self.positions), thermal_energy(temperature) / self.stiffness)
+        return GaussianTarget(
+            self.to_modes(self.positions), thermal_energy(temperature, "kJ/mol") / self.stiffness
+        )
 
     def fluctuations(self, covariance: Tensor) -> Tensor:
         r"""Return the mean squared displacement of every bead for a covariance of the coordinates.
@@ -245,13 +247,6 @@ class ElasticNetworkScore:
     def log_density(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the log density within the space, shape ``(batch,)``."""
         return self.denoiser.log_density(self.network.to_modes(x), t)
-
-
-def thermal_energy(temperature: float) -> float:
-    """Return ``k_B T`` in kJ/mol of a temperature in kelvin, or raise ``ValueError`` unless positive."""
-    if not (math.isfinite(temperature) and temperature > 0.0):
-        raise ValueError(f"temperature must be positive and finite, in kelvin, got {temperature}")
-    return MOLAR_BOLTZMANN * temperature
 
 
 def _checked_positions(positions: Tensor) -> Tensor:

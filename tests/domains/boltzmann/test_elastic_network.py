@@ -14,7 +14,8 @@ from torch import Tensor
 from sciffusion.continuous import VariancePreserving
 from sciffusion.domains.boltzmann import alpha_carbons, distance_restraints, elastic_network
 from sciffusion.domains.boltzmann.alpha_carbons import load_villin, read_alpha_carbons
-from sciffusion.domains.boltzmann.elastic_network import MOLAR_BOLTZMANN, ElasticNetwork
+from sciffusion.domains.boltzmann.elastic_network import ElasticNetwork
+from sciffusion.domains.boltzmann.units import thermal_energy
 from sciffusion.sampling import log_snr_grid
 from sciffusion.sampling.driftlite import DriftLiteSampler
 
@@ -81,7 +82,7 @@ def test_the_equilibrium_lies_in_the_space_of_the_modes() -> None:
 
 @pytest.mark.parametrize("temperature", [300.0, 600.0])
 def test_the_law_is_the_boltzmann_law_of_the_harmonic_energy(temperature: float) -> None:
-    network, thermal = _network(), MOLAR_BOLTZMANN * temperature
+    network, thermal = _network(), thermal_energy(temperature, "kJ/mol")
     law = network.law(temperature)
     covariance = network.modes @ law.covariance @ network.modes.mT
     torch.testing.assert_close(covariance, thermal * torch.linalg.pinv(network.hessian, rtol=1e-9))
@@ -226,7 +227,7 @@ def test_other_arguments_are_refused() -> None:
     network = _network()
     with pytest.raises(TypeError, match="positions must be a Tensor"):
         ElasticNetwork(_beads().numpy())  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="temperature must be positive and finite, in kelvin"):
+    with pytest.raises(ValueError, match="temperature must be positive and finite"):
         network.law(-1.0)
     with pytest.raises(ValueError, match="second must be a bead from 0 to 4, got 5"):
         network.difference(0, 5)
