@@ -29,9 +29,8 @@ class ParticleSet:
     n : int
         Number of configurations.
     columns, thinning : int
-        Independent chains, and steps between kept states of each. A thousand steps for DW-4, whose radius
-        forgets in about 900 though its energy does in 100; LJ-13 forgets both in about 350 at the lowest
-        temperature.
+        Independent chains, and steps between kept states of each. The energy of DW-4 forgets in about 100
+        steps but its radius in about 900; LJ-13 forgets both in about 350 at its lowest temperature.
     """
 
     system: str
@@ -56,9 +55,9 @@ class ParticleSet:
 
 
 SETS = {
-    "dw4 T=2": ParticleSet("dw4", 2.0, 0.0, 40_000, 128, 1000),
-    "dw4 T=1": ParticleSet("dw4", 1.0, 0.0, 40_000, 128, 1000),
-    "dw4 T=2, trap .5": ParticleSet("dw4", 2.0, 0.5, 40_000, 128, 1000),
+    "dw4 T=2": ParticleSet("dw4", 2.0, 0.0, 40_000, 128, 500),
+    "dw4 T=1": ParticleSet("dw4", 1.0, 0.0, 40_000, 128, 500),
+    "dw4 T=2, trap .5": ParticleSet("dw4", 2.0, 0.5, 40_000, 128, 500),
     "lj13 T=1": ParticleSet("lj13", 1.0, 1.0, 100_000, 64, 200),
     "lj13 T=.4": ParticleSet("lj13", 0.4, 1.0, 40_000, 64, 500),
     "lj13 T=1, trap 1.8": ParticleSet("lj13", 1.0, 1.8, 40_000, 64, 200),
