@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from .metrics_checks import Values
 from .metrics_profiles import FreeEnergyProfile
-from .plots_style import COLOURS, FAINT, INK, Floats, calm, normalised, panels, unit_label
+from .plots_style import COLOURS, FAINT, INK, Floats, calm, panels, unit_label
+from .torsions import ramachandran_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +22,12 @@ _TICKS = (-180, -90, 0, 90, 180)
 
 
 def plot_ramachandran(
-    torsions: Mapping[str, tuple[ArrayLike, ...]],
+    torsions: Mapping[str, tuple[Values, ...]],
     *,
     kT: float = 1.0,  # noqa: N803 - the symbol of the field
     units: str = "kT",
     bins: int = 64,
+    smoothing: float = 0.0,
     highest: float | None = None,
     ax: Any = None,
 ) -> Figure:
@@ -41,6 +43,8 @@ def plot_ramachandran(
         Of the free energies.
     bins : int
         Bins of either angle.
+    smoothing : float >= 0
+        Standard deviation, in bins, of the Gaussian with which a map is smoothed on the torus; 0 for none.
     highest : float, optional
         Free energy at which colours end, in `units`; 7 kT by default. The lowest bin of each map is 0.
     ax : Axes or array of Axes, optional
@@ -59,7 +63,7 @@ def plot_ramachandran(
     """
     if not torsions:
         raise ValueError("there is nothing to draw: torsions is empty")
-    maps = {name: _free_energy_map(one, name, bins, kT) for name, one in torsions.items()}
+    maps = {name: _free_energy_map(one, name, bins, smoothing, kT) for name, one in torsions.items()}
     figure, axes = panels(len(maps), ax, size=(3.6, 3.5), columns=4)
     top = 7.0 * kT if highest is None else highest
     image: Any = None
@@ -150,23 +154,26 @@ def _draw_profile(
         ax.fill_between(places, values - off, values + off, color=colour, alpha=0.2, linewidth=0, zorder=2)
 
 
-def _free_energy_map(torsions: tuple[ArrayLike, ...], name: str, bins: int, kT: float) -> Floats:  # noqa: N803
+def _free_energy_map(
+    torsions: tuple[Values, ...],
+    name: str,
+    bins: int,
+    smoothing: float,
+    kT: float,  # noqa: N803
+) -> Floats:
     if not isinstance(torsions, tuple) or len(torsions) not in (2, 3):
         raise ValueError(f"torsions[{name!r}] must be (phi, psi) or (phi, psi, log_weights)")
-    phi, psi = (np.asarray(one, dtype=np.float64) for one in torsions[:2])
-    if phi.ndim != 1 or phi.shape != psi.shape or not np.isfinite([phi, psi]).all() or len(phi) == 0:
-        raise ValueError(
-            f"torsions[{name!r}] must be finite angles of one shape (n,), got {phi.shape} and {psi.shape}"
-        )
-    if max(np.abs(phi).max(), np.abs(psi).max()) > 4 * np.pi:
-        raise ValueError(f"torsions[{name!r}] must be in radians, got {np.abs([phi, psi]).max():.4g}")
-    weights = normalised(torsions[2] if len(torsions) == 3 else None, len(phi))
-    angles = [(one + np.pi) % (2 * np.pi) - np.pi for one in (phi, psi)]
-    edges = np.linspace(-np.pi, np.pi, bins + 1)
-    mass, _, _ = np.histogram2d(angles[0], angles[1], bins=[edges, edges], weights=weights)
-    with np.errstate(divide="ignore"):
-        free = -kT * np.log(mass / mass.max())
-    return np.where(np.isfinite(free), free, np.nan)
+    logs = torsions[2] if len(torsions) == 3 else None
+    try:
+        mass = ramachandran_map(*torsions[:2], log_weights=logs, bins=bins, smoothing=smoothing)
+    except ValueError as error:
+        raise ValueError(f"torsions[{name!r}]: {error}") from None
+    largest = max(float(np.abs(np.asarray(angles)).max()) for angles in torsions[:2])
+    if largest > 4 * np.pi:
+        raise ValueError(f"torsions[{name!r}] must be in radians, got angles up to {largest:.4g}")
+    # Smoothing by a Fourier series leaves tiny numbers of either sign where nothing was.
+    shown = np.where(mass > 1e-12, mass, np.nan)
+    return np.asarray(-kT * np.log(shown / mass.max()))
 
 
 def _angle_axes(ax: Axes, title: str) -> None:
