@@ -68,8 +68,8 @@ class Replicas:
     ----------
     mechanics : MolecularMechanics
         The force field.
-    start : Tensor of shape (atoms, 3)
-        Where all replicas start (nm).
+    start : Tensor of shape (atoms, 3) or (temperatures * columns, atoms, 3)
+        Where all replicas start, or each (nm).
     temperatures : sequence of float
         The ladder, in kelvin; a single one means no exchange.
     columns : int
@@ -117,8 +117,8 @@ class Replicas:
         self.thermal = (kT * inverse_mass).sqrt()
         self.keep = math.exp(-friction * step)
         self.noise = math.sqrt(1.0 - self.keep**2) * self.thermal
-        centred = (start - start.mean(0)).to(like)
-        self.positions = centred.T[:, :, None].repeat(1, 1, count)
+        each = (start - start.mean(-2, keepdim=True)).to(like).expand(count, -1, -1)
+        self.positions = each.permute(2, 1, 0).contiguous()
         self.velocities = self._normal() * self.thermal
         self.swaps = SwapCount(self.levels)
         self._done, self._parity = 0, 0
