@@ -183,8 +183,9 @@ COLUMNS = {
 
 def _sections(rows: pd.DataFrame) -> list[tuple[str, str]]:
     table, sections = summarise(rows), []
-    for setting in rows["setting"].unique():
+    for setting in (name for name in SETTINGS if name in set(rows["setting"])):
         part = table.xs(setting, level="setting").reset_index(["count", "steps"])
+        part = part.loc[[name for name in METHODS if name in part.index]]
         heading = f"{setting}: {part['count'].iloc[0]} particles, {part['steps'].iloc[0]} steps"
         part = part.reindex(columns=list(COLUMNS)).rename(columns=COLUMNS)
         # Where particles ran away, figures of thirty digits say no more than this.
@@ -197,9 +198,12 @@ def _plan(quick: bool) -> list[tuple[str, str, int, int, int]]:
     if quick:
         methods = ("PG", PLAIN, "Langevin-SMC", OURS)
         return [(setting, method, 400, 100, 2) for setting in (COLD, BOTH) for method in methods]
-    plan = [(setting, method, COUNT, STEPS, SYSTEMS) for setting in SETTINGS for method in METHODS]
-    few = {"PG": (COLD, BOTH), UNSCALED: (PULLED, BOTH), "VCG-SMC, four probes": (COLD, BOTH)}
-    return [run for run in plan if run[0] in few.get(run[1], (run[0],))]
+    most = (COLD, PULLED, BOTH)
+    where = {OURS: tuple(SETTINGS), PLAIN: tuple(SETTINGS), "PG": (COLD, BOTH)}
+    where |= {UNSCALED: (PULLED, BOTH), "VCG-SMC, four probes": (COLD, BOTH)}
+    # What the bars need comes first.
+    methods = dict.fromkeys((OURS, "PG", PLAIN, *METHODS))
+    return [(name, method, COUNT, STEPS, SYSTEMS) for method in methods for name in where.get(method, most)]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

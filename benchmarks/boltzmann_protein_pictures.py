@@ -120,7 +120,7 @@ def _covariances(panel: Any, reference: Reference, values: SystemValues, setting
 def _errors(panel: Any, rows: pd.DataFrame) -> None:
     part = rows[(rows["setting"] == BOTH) & rows["variance_error"].notna()]
     part = part[part["variance_error"] < 2.0]  # not those whose particles ran away
-    means = part.groupby("method", sort=False)["variance_error"].mean()
+    means = part.groupby("method")["variance_error"].mean().sort_values(ascending=False)
     panel.barh(means.index, means, color=["#c1440e" if name == OURS else "#5b7083" for name in means.index])
     panel.plot(part["variance_error"], part["method"], "k.", markersize=3)
     panel.axvline(float(part["variance_error_floor"].iloc[0]), color="black", linestyle="--", label="floor")
