@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sciffusion.domains.boltzmann.diffusion import BoltzmannDiffusion
     from sciffusion.domains.forecasting import DiffusionForecaster
     from sciffusion.domains.forecasting.dynamics import DynamicsDiffusion
     from sciffusion.domains.molecules.diffusion import MoleculeDiffusion
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "BoltzmannDiffusion",
     "CountDiffusion",
     "DensityDiffusion",
     "DiffusionAnomalyDetector",
@@ -42,6 +44,7 @@ _MODULE_OF_NAME = {
     "DiffusionAnomalyDetector": "sciffusion.estimators.anomaly",
     "DynamicsDiffusion": "sciffusion.domains.forecasting.dynamics",
     "DiffusionForecaster": "sciffusion.domains.forecasting",
+    "BoltzmannDiffusion": "sciffusion.domains.boltzmann.diffusion",
     "LiveMusicDiffusion": "sciffusion.domains.music.diffusion",
     "MoleculeDiffusion": "sciffusion.domains.molecules.diffusion",
     "SDPMSurvival": "sciffusion.domains.survival",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .alpha_carbons import AlphaCarbons, load_villin, read_alpha_carbons
+from .boltzmann_sample import BoltzmannSample
 from .chirality import fold_mirror_images, hand_of
+from .diffusion import BoltzmannDiffusion
 from .distance_restraints import DistanceRestraint, RestrainedLaw, restrained_law
 from .elastic_network import ElasticNetwork, ElasticNetworkScore
 from .files import Configurations, read_configurations, write_configurations
@@ -41,7 +43,9 @@ from .torsions import (
 
 __all__ = [
     "AlphaCarbons",
+    "BoltzmannDiffusion",
     "BoltzmannReference",
+    "BoltzmannSample",
     "Configurations",
     "DistanceRestraint",
     "ElasticNetwork",

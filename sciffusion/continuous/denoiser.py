@@ -118,7 +118,7 @@ def posterior(denoiser: Denoiser, state: NoisyState, condition: Any = None) -> P
 
 @dataclass(frozen=True)
 class EDMPreconditioning:
-    """Scaling of a network's input, output and skip connection for data of a known standard deviation.
+    r"""Scaling of a network's input, output and skip connection for data of a known standard deviation.
 
     Parameters
     ----------
@@ -127,14 +127,23 @@ class EDMPreconditioning:
     log_snr_bound : float, default 20
         The network's time input is ``-log_snr / 4`` with the log signal-to-noise ratio (of amplitudes)
         clipped to this magnitude, so that it is finite at both ends of every path.
+    local_scale : float, default 0
+        Smallest length on which the density of the clean data varies, in the units of ``x0``; positive for
+        data that have a smooth density.  :math:`c_\text{out}` is then multiplied by :math:`\tilde\sigma /
+        \sqrt{\tilde\sigma^2 + \ell^2}`: at noise far below this length the score is bounded and the clean
+        estimate is :math:`x/\alpha + O(\tilde\sigma^2)`, so that the network says the score itself there
+        (a construction of this library).
     """
 
     data_std: float = 1.0
     log_snr_bound: float = 20.0
+    local_scale: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.data_std > 0.0:
             raise ValueError(f"data_std must be positive, got {self.data_std}")
+        if not self.local_scale >= 0.0:
+            raise ValueError(f"local_scale must not be negative, got {self.local_scale}")
 
     def denoise(
         self, network: Callable[..., Tensor], path: Path, x: Tensor, t: Tensor, condition: Any
@@ -146,7 +155,10 @@ class EDMPreconditioning:
         skip = c.alpha * self.data_std**2 / variance
         noise_input = -0.25 * c.log_snr.clamp(-self.log_snr_bound, self.log_snr_bound)
         raw = network(align(1.0 / scale, x) * x, noise_input.to(x.dtype).to(x.device), condition)
-        return align(skip, x) * x + align(c.sigma * self.data_std / scale, x) * raw
+        out = c.sigma * self.data_std / scale
+        if self.local_scale > 0.0:
+            out = out * c.sigma / torch.sqrt(c.sigma**2 + (c.alpha * self.local_scale) ** 2)
+        return align(skip, x) * x + align(out, x) * raw
 
 
 class NetworkDenoiser(PointwiseDenoiser):

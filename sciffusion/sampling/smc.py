@@ -180,6 +180,9 @@ class ParticleReport:
         The last one alone may look healthy after a collapse: read the smallest.
     resamplings : Tensor
         Number of resamplings of each system, int64 of shape ``(systems,)``.
+    ancestors : Tensor
+        Number, within its system, of the particle of the start from which each descends, int64 of shape
+        ``(systems * count,)``.
     unique_ancestors : Tensor
         Particles of the start with living descendants, int64 of shape ``(systems,)``.
     log_normaliser : Tensor
@@ -193,6 +196,7 @@ class ParticleReport:
     log_weights: Tensor
     ess_history: Tensor
     resamplings: Tensor
+    ancestors: Tensor
     unique_ancestors: Tensor
     log_normaliser: Tensor
     log_normaliser_error: Tensor
@@ -311,6 +315,7 @@ class ParticleSystems:
             log_weights=_normalised(self.log_weights).reshape(-1),
             ess_history=torch.stack(self._ess) if self._ess else level.new_zeros(0, level.shape[0]),
             resamplings=self.resamplings,
+            ancestors=self.eve.reshape(-1),
             unique_ancestors=unique,
             log_normaliser=self._earlier + level,
             log_normaliser_error=torch.where(unique > 1, excess.sqrt(), math.inf),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ class RunSettings:
     ridge: float
     bound: float
     denoise: bool
+    order: int
     subspace: Subspace
 
 
@@ -130,6 +131,13 @@ class _Pending:
     potential: Tensor
 
 
+class _LastMove(NamedTuple):
+    """Drift of the step before, by particle, and the squared diffusion over that step."""
+
+    drift: Tensor
+    squared_noise: float
+
+
 class Run:
     """Particles on their way; changes as it goes."""
 
@@ -146,6 +154,7 @@ class Run:
         self._count, self._generator = count, generator
         self._systems: ParticleSystems | None = None
         self._pending: _Pending | None = None
+        self._last: _LastMove | None = None
         self._nfe = 0
         names = ("variance_guidance", "variance_potential", "coefficients")
         self._records: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -241,6 +250,8 @@ class Run:
         if indices is None:
             return values
         reordered: ParticleValues = take_items(values, indices, values.x.shape[0])
+        if self._last is not None:
+            self._last = _LastMove(self._last.drift[indices], self._last.squared_noise)
         return reordered
 
     def _control_potential(
@@ -264,13 +275,21 @@ class Run:
         drift = per_item(of_score, x) * (values.score + x / values.squared_scale)
         if values.reward is not None:
             drift = drift + per_item(half * tilt.beta + theta[:, 0], x) * values.reward.gradient
-        moved = per_item(torch.exp(rate), x) * x + per_item(noise * held, x) * drift
+        moved = per_item(torch.exp(rate), x) * x + per_item(noise * held, x) * self._ahead(drift, noise)
         if settings.noise_scale == 0.0:
             return moved
         home = self._generator.device
         white = torch.randn(x.shape, generator=self._generator, dtype=x.dtype, device=home).to(x.device)
         amount = settings.noise_scale * torch.sqrt(noise * spread)
         return moved + per_item(amount, x) * settings.subspace(white)
+
+    def _ahead(self, drift: Tensor, noise: float) -> Tensor:
+        """Return the drift at the middle of the step, extrapolated from this one and the last one."""
+        last = self._last
+        self._last = _LastMove(drift, noise) if self._settings.order == 2 else None
+        if last is None:
+            return drift
+        return drift + 0.5 * noise / last.squared_noise * (drift - last.drift)
 
     def _per_item(self, of_systems: Tensor, x: Tensor) -> Tensor:
         """Spread one number a system over its particles, with the axes of the values."""

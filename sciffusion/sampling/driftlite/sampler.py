@@ -75,6 +75,10 @@ class DriftLiteSampler:
         Added to the unit diagonal of the linear system for the control.
     bound : float, default 10
         Largest magnitude of a coefficient of the control; beyond it all are scaled down together.
+    order : {1, 2}, default 2
+        Order of the steps: 2 extrapolates the drift to the middle of each step from that of the step before,
+        without further evaluations.  Steps of first order make the variances of draws too large by about the
+        step in the log signal-to-noise ratio, stiff directions and soft ones alike.
     denoise : bool, default False
         Return the expected clean data of the final state in place of the state; the weights stay those of the
         state.
@@ -113,10 +117,13 @@ class DriftLiteSampler:
         noise_scale: float = 1.0,
         ridge: float = 1e-6,
         bound: float = 10.0,
+        order: int = 2,
         denoise: bool = False,
         project: Callable[[Tensor], Tensor] | None = None,
         effective_dim: int | None = None,
     ) -> None:
+        if order not in (1, 2):
+            raise ValueError(f"order must be 1 or 2, got {order!r}")
         _check_choice("control", control, get_args(Control))
         _check_choice("weights", weights, get_args(WeightRule))
         if control == "ecg" and not field.knows_log_density:
@@ -138,6 +145,7 @@ class DriftLiteSampler:
             ridge=ridge,
             bound=bound,
             denoise=denoise,
+            order=int(order),
             subspace=Subspace(project, effective_dim),
         )
 

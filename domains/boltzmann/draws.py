@@ -1,0 +1,252 @@
+r"""Runs of weighted particles for a model of configurations.
+
+Systems of particles are independent: each runs by itself with a random stream of its own, in this process or
+in others, and results do not depend on how many run at a time. Inside a system the score is evaluated in
+chunks that fit the cache and the memory.
+
+With positions scaled by a length L, D free coordinates and :math:`\gamma = T_0/T`, the run estimates
+:math:`\log\int p_s^\gamma e^r dx_s` for the density :math:`p_s` of scaled positions; in units of the data
+:math:`\log\int p^\gamma e^r dx` is smaller by :math:`(\gamma - 1) D \log L`. Where only one hand of a chiral
+law is wanted, of which the model knows the even mixture, it grows by :math:`(\gamma - 1) \log 2`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from torch import Tensor
+
+from sciffusion.continuous.path import Path
+from sciffusion.estimators.chunking import chunk_slices
+from sciffusion.estimators.random_state import private_generator
+from sciffusion.sampling import SampleResult, log_snr_grid
+from sciffusion.sampling.driftlite import DriftLiteSampler, RewardValues, ScoreField, ScoreValues
+from sciffusion.sampling.driftlite.fields import Subspace
+from sciffusion.sampling.driftlite.rewards import SmoothReward, as_smooth_reward
+
+__all__ = ["CONTROLS", "ChunkedField", "DrawSettings", "ScaledReward", "ScoreSource", "run_systems"]
+
+#: Ways to guide and weigh; "guidance" is the biased one without weights.
+CONTROLS = ("vcg", "ecg", "langevin", "none", "guidance")
+
+_CHUNK_BYTES = 48 * 2**20
+
+
+@dataclass(frozen=True)
+class ChunkedField:
+    """A score field evaluated in chunks of items.
+
+    Parameters
+    ----------
+    inner : ScoreField
+        Evaluates each item by itself.
+    bytes_per_item : int
+        Working memory of one.
+    """
+
+    inner: ScoreField
+    bytes_per_item: int
+
+    @property
+    def knows_log_density(self) -> bool:
+        """Whether log densities can be asked for."""
+        return self.inner.knows_log_density
+
+    def evaluate(
+        self, x: Tensor, t: Tensor, *, with_divergence: bool, with_log_density: bool,
+        generator: torch.Generator,
+    ) -> ScoreValues:  # fmt: skip
+        """Evaluate chunk by chunk (see `ScoreField.evaluate`)."""
+        parts = [
+            self.inner.evaluate(
+                x[rows], t, with_divergence=with_divergence, with_log_density=with_log_density,
+                generator=generator,
+            )
+            for rows in chunk_slices(len(x), self.bytes_per_item, _CHUNK_BYTES)
+        ]  # fmt: skip
+        columns = zip(*parts, strict=True)
+        return ScoreValues(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+
+@dataclass(frozen=True)
+class ScaledReward:
+    """A reward of configurations in the unit of the data, for scaled ones.
+
+    Parameters
+    ----------
+    inner : SmoothReward
+        Of positions in the unit of the data.
+    length : float
+        Unit of the scaled positions.
+    """
+
+    inner: SmoothReward
+    length: float
+
+    def evaluate(self, x: Tensor, subspace: Subspace, generator: torch.Generator) -> RewardValues:
+        """Return value, gradient and Laplacian with respect to scaled positions."""
+        value, gradient, laplacian = self.inner.evaluate(x * self.length, subspace, generator)
+        return RewardValues(value, gradient * self.length, laplacian * self.length**2)
+
+    @classmethod
+    def of(cls, reward: Any, length: float) -> ScaledReward:
+        """Wrap a function or an object with derivatives."""
+        return cls(as_smooth_reward(reward), length)
+
+
+@dataclass(frozen=True)
+class ScoreSource:
+    """Where scores come from, and on which positions.
+
+    Parameters
+    ----------
+    field : ScoreField
+        On scaled positions.
+    path : Path
+        The path of its noise.
+    shape : tuple of int
+        Atoms and dimensions.
+    length : float
+        Unit of scaled positions, in the unit of the data.
+    ends : tuple of float
+        Largest and smallest noise level relative to the signal.
+    project : callable
+        Orthogonal projection onto the subspace where the law lives.
+    dof : int
+        Its dimension.
+    """
+
+    field: ScoreField
+    path: Path
+    shape: tuple[int, int]
+    length: float
+    ends: tuple[float, float]
+    project: Callable[[Tensor], Tensor]
+    dof: int
+
+    def grid(self, n_steps: int) -> Tensor:
+        """Return times evenly spaced in the log signal-to-noise ratio."""
+        start, end = (float(self.path.time_of_log_snr(-math.log(level))) for level in self.ends)
+        return log_snr_grid(self.path, n_steps, start=start, end=end)
+
+
+@dataclass(frozen=True)
+class DrawSettings:
+    """How particles are guided.
+
+    Parameters
+    ----------
+    control : str
+        One of `CONTROLS`.
+    resample : bool
+    threshold : float
+        Resample below this share of effective particles.
+    bound : float
+        Largest coefficient of the control.
+    gamma : float
+    reward : ScaledReward or None
+    seed : int
+    extra : dict
+        Further settings of `DriftLiteSampler`.
+    """
+
+    control: str
+    resample: bool
+    threshold: float
+    bound: float
+    gamma: float
+    reward: ScaledReward | None
+    seed: int
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def run_systems(
+    source: ScoreSource,
+    settings: DrawSettings,
+    counts: list[int],
+    n_steps: int,
+    *,
+    device: torch.device,
+    n_jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[SampleResult]:
+    """Run independent systems of particles.
+
+    Parameters
+    ----------
+    source : ScoreSource
+        The model.
+    settings : DrawSettings
+        How it is used.
+    counts : list of int
+        Particles of each system.
+    n_steps : int
+        Steps; the score is evaluated once more.
+    device : torch.device
+        Where to compute.
+    n_jobs : int, optional
+        Systems at a time, by joblib.
+    progress : callable, optional
+        Called as ``progress(steps_made, n_steps)`` over all systems; in this process only, so not with
+        several jobs.
+
+    Returns
+    -------
+    list of SampleResult
+        One a system.
+    """
+    whole = len(counts) * n_steps
+
+    def tell(number: int) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda made, _: progress(number * n_steps + made, whole)
+
+    if n_jobs in (None, 1):
+        return [
+            _run_system(source, settings, count, number, n_steps, device, tell(number))
+            for number, count in enumerate(counts)
+        ]
+    results: list[SampleResult] = Parallel(n_jobs=n_jobs)(
+        delayed(_run_system)(source, settings, count, number, n_steps, device, None)
+        for number, count in enumerate(counts)
+    )
+    return results
+
+
+def _run_system(
+    source: ScoreSource,
+    settings: DrawSettings,
+    count: int,
+    number: int,
+    n_steps: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None,
+) -> SampleResult:
+    plain = settings.control == "guidance"
+    sampler = DriftLiteSampler(
+        source.field,
+        source.path,
+        control="none" if plain else settings.control,  # type: ignore[arg-type]
+        weights="none" if plain else "trapezoid",
+        resample=settings.resample,
+        threshold=settings.threshold,
+        bound=settings.bound,
+        denoise=True,
+        project=source.project,
+        effective_dim=source.dof,
+        **settings.extra,
+    )
+    return sampler.sample(
+        source.grid(n_steps),
+        count=count,
+        shape=source.shape,
+        generator=private_generator(settings.seed, number),
+        gamma=settings.gamma,
+        reward=settings.reward,
+        device=device,
+        progress=progress,
+    )

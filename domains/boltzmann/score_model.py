@@ -1,0 +1,60 @@
+r"""The learned score of a system of particles at every noise level.
+
+Positions are centred and divided by one length, the root mean square of a coordinate, so that the path
+:math:`x_t = \cos\theta\,x_0 + \sin\theta\,\varepsilon` starts from unit variance.  The law lives in the
+subspace of centred positions, of :math:`(n - 1) d` dimensions for n particles in d dimensions, and its
+density is one with respect to lengths in that subspace.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sciffusion.continuous import EDMPreconditioning, NetworkDenoiser, Trigonometric
+from sciffusion.networks.egnn import EquivariantNetwork, ParticleFrame
+
+__all__ = ["PATH", "ScoreModel", "build_score_model", "place_bumps"]
+
+#: Signal cos, noise sin: the variance of scaled positions is 1 at all times.
+PATH = Trigonometric()
+
+
+class ScoreModel(NamedTuple):
+    """A network with what is needed to read it.
+
+    Parameters
+    ----------
+    network : EquivariantNetwork
+        On scaled positions.
+    length : float
+        Unit of the scaled positions, in the unit of the data.
+    local_scale : float
+        Smallest length on which the density varies, in scaled units.
+    """
+
+    network: EquivariantNetwork
+    length: float
+    local_scale: float
+
+    def denoiser(self, network: Any = None) -> NetworkDenoiser:
+        """Return the denoiser on the path, of another network of the same kind if one is given."""
+        preconditioning = EDMPreconditioning(1.0, local_scale=self.local_scale)
+        return NetworkDenoiser(self.network if network is None else network, PATH, "x0", preconditioning)
+
+
+def build_score_model(
+    frame: ParticleFrame, bumps: Tensor, *, length: float, local_scale: float, width: int, depth: int
+) -> ScoreModel:
+    """Return an untrained model of a system."""
+    network = EquivariantNetwork(frame, width=width, depth=depth, bumps=bumps)
+    return ScoreModel(network.to(torch.float32), length, local_scale)
+
+
+def place_bumps(scaled: Tensor, count: int = 24) -> Tensor:
+    """Return centres of bumps from 0 to beyond the largest distance in scaled positions."""
+    first, second = torch.triu_indices(scaled.shape[1], scaled.shape[1], 1)
+    largest = float((scaled[:2000, first] - scaled[:2000, second]).norm(dim=-1).max())
+    return torch.linspace(0.0, 1.2 * max(largest, 4.0), count)

@@ -1,0 +1,56 @@
+"""Score sources: the learned model, and score functions from outside, in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from sciffusion.continuous.path import Path
+from sciffusion.networks.egnn import centre
+from sciffusion.sampling.driftlite import DenoiserField, FunctionField, Subspace
+
+from .draws import ChunkedField, ScoreSource
+from .score_model import PATH, ScoreModel
+
+__all__ = ["learned_source", "outside_source"]
+
+#: Bytes that a pair of atoms and a unit of width need with gradients on, a layer.
+_BYTES_A_PAIR = 4 * 6
+
+
+def learned_source(
+    model: ScoreModel, shape: tuple[int, int], ends: tuple[float, float], n_probes: int | None
+) -> ScoreSource:
+    """Return the source of a trained model."""
+    atoms, dimensions = shape
+    dof = (atoms - 1) * dimensions
+    field = DenoiserField(model.denoiser(), None, n_probes, Subspace(centre, dof))
+    network = model.network
+    pairs = atoms * (atoms - 1) // 2 + atoms
+    bytes_per_item = _BYTES_A_PAIR * pairs * network.width * (len(network.layers) + 1)
+    return ScoreSource(ChunkedField(field, bytes_per_item), PATH, shape, model.length, ends, centre, dof)
+
+
+def outside_source(
+    score: Callable[[Tensor, Tensor], Tensor],
+    path: Path,
+    shape: tuple[int, int],
+    ends: tuple[float, float],
+    *,
+    divergence: Callable[[Tensor, Tensor], Tensor] | None,
+    log_density: Callable[[Tensor, Tensor], Tensor] | None,
+    project: Callable[[Tensor], Tensor] | None,
+    effective_dim: int | None,
+    n_probes: int | None,
+) -> ScoreSource:
+    """Return the source of a score function of the noisy law."""
+    if (project is None) != (effective_dim is None):
+        raise ValueError("give project and effective_dim together: the projection and its dimension")
+    atoms, dimensions = shape
+    projection = centre if project is None else project
+    dof = (atoms - 1) * dimensions if effective_dim is None else effective_dim
+    checked: Any = score
+    field = FunctionField(checked, divergence, log_density, n_probes, Subspace(projection, dof))
+    return ScoreSource(field, path, shape, 1.0, ends, projection, dof)
