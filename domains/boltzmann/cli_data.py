@@ -125,11 +125,10 @@ def draw_picture(
 ) -> None:
     """Draw distances, energies as far as they are known, and what weights did."""
     first = next(iter(drawn.values()))
-    alone = first if len(drawn) == 1 and first.ess is not None and first.particles is not None else None
+    runs = {name: one.ess for name, one in drawn.items() if one.ess is not None and one.ess.size}
     figure = plot_samples(
-        drawn, known, energy=energy, units=first.units, length_unit=first.length_unit,
-        ess=None if alone is None else alone.ess, particles=None if alone is None else alone.particles,
-    )  # fmt: skip
+        drawn, known, energy=energy, units=first.units, length_unit=first.length_unit, ess=runs or None
+    )
     write_picture(path, figure)
 
 

@@ -7,7 +7,8 @@ An ``.npz`` file holds arrays and words, never pickled objects, under these name
 - ``temperature``, ``units`` ("reduced", "kJ/mol" or "kcal/mol"), ``length_unit``;
 - ``atom_types`` (atoms,), ``bonds`` (b, 2), ``names`` (atoms,);
 - ``system`` and ``oscillator``, from which the command line finds the energy function again;
-- ``ess`` (steps, systems) and ``particles``, of a weighted draw.
+- ``ess`` (steps, systems), shares of effective particles, and ``families`` (n,), of a weighted draw: draws
+  of one family descend from one particle of the start.
 
 Files are written as a whole or not at all.
 """
@@ -42,7 +43,7 @@ class Configurations:
     configurations : ndarray of shape (n, atoms, dimensions)
         Positions, in `length_unit`.
     energies, forces, log_weights, temperature, units, length_unit, atom_types, bonds, names, system, \
-    oscillator, ess, particles
+    oscillator, ess, families
         None where unknown.
 
     Raises
@@ -64,7 +65,7 @@ class Configurations:
     system: str | None = None
     oscillator: float | None = None
     ess: NDArray[np.float64] | None = None
-    particles: int | None = None
+    families: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Refuse fields that do not belong together."""
@@ -92,6 +93,7 @@ class Configurations:
             "energies": shape[:1],
             "forces": shape,
             "log_weights": shape[:1],
+            "families": shape[:1],
             "atom_types": shape[1:2],
             "names": shape[1:2],
         }
@@ -106,7 +108,7 @@ class Configurations:
 
 _KEYS = {"configurations": "x"}
 _TEXTS = ("units", "length_unit", "system")
-_NUMBERS = {"temperature": float, "oscillator": float, "particles": int}
+_NUMBERS = ("temperature", "oscillator")
 
 
 def read_configurations(path: str | Path) -> Configurations:
@@ -200,7 +202,7 @@ def _fields(arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, Any]:
     content: dict[str, Any] = {field: arrays[key] for key, field in known.items() if key in arrays}
     try:
         content |= {name: str(content[name].item()) for name in _TEXTS if name in content}
-        content |= {name: kind(content[name].item()) for name, kind in _NUMBERS.items() if name in content}
+        content |= {name: float(content[name].item()) for name in _NUMBERS if name in content}
     except ValueError:
         raise ValueError(
             f"{path.name!r} must hold one value each as {', '.join((*_TEXTS, *_NUMBERS))}"

@@ -16,14 +16,14 @@ in groups of their own make it too small.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .metrics_checks import Values, as_weights
 
-__all__ = ["FreeEnergyProfile", "free_energy_difference", "free_energy_profile"]
+__all__ = ["FreeEnergyProfile", "families", "free_energy_difference", "free_energy_profile"]
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +49,41 @@ class FreeEnergyProfile(NamedTuple):
     def middles(self) -> Floats:
         """Middles of the bins."""
         return (self.edges[1:] + self.edges[:-1]) / 2
+
+
+class Genealogy(Protocol):
+    """What a draw says about whom its particles descend from."""
+
+    @property
+    def ancestors(self) -> NDArray[np.int64]:
+        """Number of the particle of the start, within its system, shape (n,)."""
+
+    @property
+    def ess(self) -> Floats:
+        """Shares of effective particles, shape (steps, systems)."""
+
+
+def families(drawn: Genealogy) -> NDArray[np.int64]:
+    """Return a label for each draw that those share which descend from one particle of the start.
+
+    Parameters
+    ----------
+    drawn : BoltzmannSample
+        Its systems follow each other and have nearly equal numbers of particles.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        For the `groups` of `free_energy_profile` and `free_energy_difference`.
+    """
+    ancestors = np.asarray(drawn.ancestors)
+    n, systems = len(ancestors), np.shape(drawn.ess)[1]
+    if systems == 0:
+        return np.arange(n)
+    # System k holds the draws from n k // systems on.
+    edges = np.arange(systems + 1) * n // systems
+    system = np.repeat(np.arange(systems), np.diff(edges))
+    return np.asarray(system * n + ancestors, dtype=np.int64)
 
 
 def free_energy_profile(

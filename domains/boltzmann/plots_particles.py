@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from .metrics_reference import EnergyFunction
 from .plots_distributions import plot_energies, plot_radial_distribution
@@ -19,9 +19,9 @@ __all__ = ["plot_ess", "plot_samples"]
 
 
 def plot_ess(
-    runs: Mapping[str, ArrayLike] | ArrayLike,
+    runs: Mapping[str, Any] | Any,
     *,
-    particles: int,
+    particles: int | None = None,
     threshold: float | None = 0.9,
     ax: Any = None,
 ) -> Figure:
@@ -29,13 +29,14 @@ def plot_ess(
 
     Parameters
     ----------
-    runs : array-like of shape (steps, systems), or mapping of str to such
-        Effective sample size after each weighing, before resampling.
-    particles : int
-        Particles of a system.
+    runs : run, or mapping of str to run
+        A run is a `BoltzmannSample`, or an array of shape (steps, systems): effective sample sizes after each
+        weighing and before resampling, as shares of the particles.
+    particles : int, optional
+        Particles of a system, where arrays are numbers of particles and no shares.
     threshold : float, optional
         Share of effective particles below which a system was resampled: these steps are marked. None if there
-        was no resampling.
+        was no resampling, which a `BoltzmannSample` knows itself.
     ax : Axes, optional
         Where to draw.
 
@@ -46,23 +47,17 @@ def plot_ess(
     Raises
     ------
     ValueError
-        For sizes of a wrong shape or outside of 1 to `particles`.
+        For sizes of a wrong shape or that are no shares.
     ImportError
         If matplotlib is not installed.
     """
     named = dict(runs) if isinstance(runs, Mapping) else {"": runs}
+    shares = {name: _shares(run, particles) for name, run in named.items()}
     figure, (axes,) = panels(1, ax, size=(5.2, 3.2))
-    for number, (name, values) in enumerate(named.items()):
-        sizes = np.asarray(values, dtype=np.float64)
-        if sizes.ndim != 2 or not sizes.size:
-            raise ValueError(f"effective sample sizes must have shape (steps, systems), got {sizes.shape}")
-        if not ((sizes > 1 - 1e-6) & (sizes < particles * (1 + 1e-6))).all():
-            raise ValueError(
-                f"effective sample sizes must lie in 1 to particles={particles}, got {sizes.min():.4g} to "
-                f"{sizes.max():.4g}"
-            )
-        _draw_sizes(axes, sizes / particles, COLOURS[number % len(COLOURS)], name, threshold)
-    if threshold is not None:
+    for number, (name, run) in enumerate(named.items()):
+        marked = None if _was_never_resampled(run) else threshold
+        _draw_sizes(axes, shares[name], COLOURS[number % len(COLOURS)], name, marked)
+    if threshold is not None and not all(map(_was_never_resampled, named.values())):
         axes.axhline(threshold, color=FAINT, linewidth=0.8, linestyle=":", zorder=1)
     axes.set_xlabel("step")
     axes.set_ylabel("share of effective particles")
@@ -70,6 +65,28 @@ def plot_ess(
     calm(axes)
     axes.legend(frameon=False, fontsize=8.5, loc="lower left")
     return figure
+
+
+def _shares(run: Any, particles: int | None) -> NDArray[np.float64]:
+    """Return shares of effective particles, shape (steps, systems)."""
+    sizes = np.asarray(getattr(run, "ess", run), dtype=np.float64)
+    if sizes.ndim != 2 or not sizes.size:
+        raise ValueError(
+            f"effective sample sizes must have shape (steps, systems), got {sizes.shape}; runs without "
+            "weights have none"
+        )
+    scale = 1.0 if particles is None or hasattr(run, "ess") else float(particles)
+    if not ((sizes > 0.0) & (sizes < scale * (1 + 1e-6))).all():
+        hint = "" if particles is not None else "; give particles= if these are numbers of particles"
+        raise ValueError(
+            f"effective sample sizes must lie in 0 to {scale:g}, got {sizes.min():.4g} to "
+            f"{sizes.max():.4g}{hint}"
+        )
+    return sizes / scale
+
+
+def _was_never_resampled(run: Any) -> bool:
+    return hasattr(run, "resamplings") and not np.any(run.resamplings)
 
 
 def _draw_sizes(ax: Any, shares: Any, colour: str, name: str, threshold: float | None) -> None:
@@ -99,8 +116,7 @@ def plot_samples(
     energy: EnergyFunction | None = None,
     energies: Mapping[str, Any] | None = None,
     reference_energies: Any = None,
-    ess: ArrayLike | None = None,
-    particles: int | None = None,
+    ess: Any = None,
     threshold: float | None = 0.9,
     units: str | None = None,
     length_unit: str | None = None,
@@ -114,8 +130,8 @@ def plot_samples(
         As for `plot_radial_distribution` and `plot_energies`.
     energies : mapping of str to energies, optional
         In place of `energy`, as for `plot_energies`, with `reference_energies`.
-    ess, particles, threshold
-        As for `plot_ess`.
+    ess, threshold
+        As `runs` and `threshold` of `plot_ess`.
     units, length_unit : str, optional
         For the labels.
     title : str, optional
@@ -140,9 +156,7 @@ def plot_samples(
     elif energy is not None:
         plot_energies(samples, reference, energy=energy, units=units, ax=axes[1])
     if ess is not None:
-        if particles is None:
-            raise ValueError("ess needs particles, the number of particles of a system")
-        plot_ess(ess, particles=particles, threshold=threshold, ax=axes[-1])
+        plot_ess(ess, threshold=threshold, ax=axes[-1])
     if title is not None:
         figure.suptitle(title, fontsize=11, color=INK)
     return figure

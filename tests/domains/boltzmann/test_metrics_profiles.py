@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sciffusion.domains.boltzmann.metrics_profiles import free_energy_difference, free_energy_profile
+from sciffusion.domains.boltzmann.metrics_profiles import (
+    families,
+    free_energy_difference,
+    free_energy_profile,
+)
 
 
 def test_profile_of_a_harmonic_coordinate() -> None:
@@ -75,6 +80,16 @@ def test_groups_against_brute_force() -> None:
         share = w[inside].sum()
         total = sum((w * (inside - share))[group == g].sum() ** 2 for g in range(7))
         assert found.errors[b] == pytest.approx(math.sqrt(total) / share)
+
+
+def test_families_tell_ancestors_of_different_systems_apart() -> None:
+    drawn = SimpleNamespace(ancestors=np.array([0, 0, 0, 2, 2]), ess=np.ones((3, 2)))  # systems of 2 and 3
+    labels = families(drawn)
+    assert labels[0] == labels[1]
+    assert len(set(labels[:3])) == 2
+    assert labels[3] == labels[4] != labels[2]
+    none = SimpleNamespace(ancestors=np.arange(5), ess=np.empty((0, 0)))
+    assert len(set(families(none))) == 5
 
 
 def test_empty_bins_are_infinite_and_the_last_edge_counts() -> None:

@@ -102,13 +102,16 @@ def test_ess_marks_the_steps_that_were_resampled() -> None:
     (kept,) = plots.plot_ess({"run": ess[:, :1]}, particles=100, threshold=None).axes
     assert not kept.collections
     assert labels(kept) == ["run: smallest 0.80"]
+    run = SimpleNamespace(ess=ess / 100, resamplings=np.array([0, 0]))
+    (never,) = plots.plot_ess({"run": run, "other": ess / 100}, threshold=0.9).axes
+    assert len(never.collections) == 1  # only the other run was resampled
 
 
 def test_samples_draw_what_is_known(tmp_path: Path) -> None:
     drawn = sample()
     assert len(plots.plot_samples({"a": drawn}).axes) == 1
     figure = plots.plot_samples(
-        {"a": drawn}, sample(seed=1), energy=harmonic, ess=np.full((4, 1), 9.0), particles=10, title="law"
+        {"a": drawn}, sample(seed=1), energy=harmonic, ess=np.full((4, 1), 0.9), title="law"
     )
     assert len(figure.axes) == 3
     assert len(plots.plot_samples({"a": drawn}, energies={"a": drawn}).axes) == 2
@@ -129,8 +132,8 @@ def test_samples_draw_what_is_known(tmp_path: Path) -> None:
         (lambda: plots.plot_ramachandran({"a": (np.zeros(3), np.zeros(2))}), "one shape"),
         (lambda: plots.plot_free_energy_profiles({}), "nothing to draw"),
         (lambda: plots.plot_ess(np.ones(3), particles=10), r"shape \(steps, systems\)"),
-        (lambda: plots.plot_ess(np.full((3, 1), 11.0), particles=10), "1 to particles=10"),
-        (lambda: plots.plot_samples({"a": sample()}, ess=np.ones((2, 1))), "needs particles"),
+        (lambda: plots.plot_ess(np.full((3, 1), 11.0), particles=10), "0 to 10"),
+        (lambda: plots.plot_ess(np.full((3, 1), 11.0)), "give particles="),
         (lambda: plots.plot_ess(np.ones((3, 1)), particles=2, ax=pyplot.subplots(2)[1]), "1 Axes"),
     ],
 )
