@@ -4,8 +4,8 @@ For DW-4 at temperature 1 and LJ-13 at 0.4, in one process on one thread:
 
     replica exchange    runs as short as those of `make_dw4` and `make_lj13`, charged for burn-in and all
                         temperatures
-    diffusion           a trained `BoltzmannDiffusion` of temperature 2 (LJ-13: 1), annealed by VCG-SMC, one
-                        system of particles a run
+    diffusion           a trained `BoltzmannDiffusion` of temperature 2 (LJ-13: 1), annealed by weighted and
+                        controlled particles (VCG-SMC), one system of particles a run
 
 Every run estimates mean energy, mean squared radius and the mean number of short pairs; what its error is
 worth in independent draws, and what such a draw cost, is said in boltzmann_cost_runs.py. Training and the
@@ -40,7 +40,7 @@ from sciffusion.datasets.replica_exchange import ExchangeSettings, run_replica_e
 
 __all__ = ["TASKS", "CostTask", "chain_times", "diffusion_runs", "exchange_runs", "main"]
 
-EXCHANGE, DIFFUSION = "replica exchange", "diffusion, VCG-SMC"
+EXCHANGE, DIFFUSION = "replica exchange", "diffusion"
 
 
 @dataclass(frozen=True)
@@ -159,14 +159,12 @@ def diffusion_runs(
         with torch.inference_mode():
             energies = task.system(torch.from_numpy(x)).double().numpy()
         log_weights = np.asarray(found.log_weights, dtype=np.float64)
-        ess = np.asarray(found.ess, dtype=np.float64)
-        ancestors = np.asarray(found.ancestors)
-        last = ancestors if ancestors.ndim == 1 else ancestors[-1]
+        fractions = np.asarray(found.ess, dtype=np.float64)
         notes = {
             "particles": float(particles),
-            "final ESS / N": float(ess[-1].mean()) / particles,
-            "least ESS / N": float(ess.min()) / particles,
-            "ancestors / N": len(np.unique(last)) / particles,
+            "final ESS / N": float(fractions[-1].mean()),
+            "least ESS / N": float(fractions.min()),
+            "ancestors / N": found.unique_ancestors / particles,
         }
         return estimate(observe(x, energies, task.short), log_weights), notes
 
@@ -235,6 +233,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, action="append", default=[], help="saved BoltzmannDiffusion")
     parser.add_argument("--particles", type=int, default=2000, help="particles of a system, one system a run")
     parser.add_argument("--nfe", type=int, help="network evaluations of a run; the model's own by default")
+    parser.add_argument("--control", default="vcg", choices=("vcg", "ecg", "langevin", "none"))
     parser.add_argument("--runs", type=int, default=8, help="independent runs of the diffusion")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs, small references")
     parser.add_argument("--check", action="store_true", help="exit code as of every benchmark; no bars here")
@@ -262,7 +261,7 @@ def _rows(name: str, task: CostTask, models: dict[str, Any], options: argparse.N
     rows = rows_of({"system": name, "method": EXCHANGE}, exchange_runs(task, seeds), law)
     if name in models:
         particles = 200 if options.quick else options.particles
-        extra = {} if options.nfe is None else {"nfe": options.nfe}
+        extra = {"control": options.control} | ({} if options.nfe is None else {"nfe": options.nfe})
         runs = diffusion_runs(
             models[name], task, range(2 if options.quick else options.runs), particles, **extra
         )

@@ -81,7 +81,7 @@ class _Drawn:
     configurations: np.ndarray[Any, Any]
     log_weights: np.ndarray[Any, Any]
     ess: np.ndarray[Any, Any]
-    ancestors: np.ndarray[Any, Any]
+    unique_ancestors: int
 
 
 class _Sampler:
@@ -93,7 +93,7 @@ class _Sampler:
         x = np.sqrt(2.0) * generator.standard_normal((n, 2, 1))
         x -= x.mean(axis=1, keepdims=True)
         log_weights = -0.5 * (x**2).sum(axis=(1, 2)) * (1.0 - 0.5)
-        return _Drawn(x, log_weights, np.array([[n], [0.25 * n]]), np.arange(n) // 2)
+        return _Drawn(x, log_weights, np.array([[1.0], [0.25]]), n // 2)
 
 
 class _Trap:
