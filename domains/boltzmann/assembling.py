@@ -18,7 +18,9 @@ from .boltzmann_sample import BoltzmannSample
 from .chirality import fold_mirror_images
 from .draws import ScoreSource
 
-__all__ = ["Law", "assemble", "divide"]
+__all__ = ["Law", "assemble", "check_exponent", "divide"]
+
+_LARGEST_EXPONENT = 20.0
 
 
 class Law(NamedTuple):
@@ -29,6 +31,18 @@ class Law(NamedTuple):
     gamma: float
     chiral_centre: tuple[int, ...] | None
     hand: int
+
+
+def check_exponent(gamma: float, temperature: float, training_temperature: float) -> float:
+    """Return the exponent of a law, or raise ``ValueError`` if its temperature is too far from the data's."""
+    if not 1.0 / _LARGEST_EXPONENT <= gamma <= _LARGEST_EXPONENT:
+        low, high = training_temperature / _LARGEST_EXPONENT, training_temperature * _LARGEST_EXPONENT
+        raise ValueError(
+            f"temperature must lie between {low:.4g} and {high:.4g}, a factor of {_LARGEST_EXPONENT:g} from "
+            f"the {training_temperature:.4g} of the training data, got {temperature:.4g}: configurations so "
+            "different were never seen; train at a temperature nearer to it"
+        )
+    return gamma
 
 
 def divide(n: int, particles: int) -> list[int]:

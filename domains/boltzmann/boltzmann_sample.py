@@ -69,7 +69,8 @@ class BoltzmannSample:
     def weights(self) -> NDArray[np.float64]:
         """Weights of shape ``(n,)`` that sum to 1."""
         shifted = np.exp(self.log_weights - self.log_weights.max())
-        return shifted / shifted.sum()
+        normalised: NDArray[np.float64] = shifted / shifted.sum()
+        return normalised
 
     @property
     def effective_sample_size(self) -> float:
@@ -111,4 +112,5 @@ class BoltzmannSample:
         """
         generator = torch.Generator().manual_seed(random_state)
         chosen = systematic_resample(torch.from_numpy(self.log_weights), generator, n)
-        return self.configurations[chosen.numpy()]
+        drawn: NDArray[np.float32] = self.configurations[chosen.numpy()]
+        return drawn

@@ -21,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Folded", "fold_mirror_images", "hand_of", "reflected"]
+__all__ = ["Folded", "common_hand", "fold_mirror_images", "hand_of", "reflected"]
 
 
 class Folded(NamedTuple):
@@ -72,6 +74,24 @@ def hand_of(configurations: Tensor, centre: Sequence[int]) -> Tensor:
     first, second, third = (configurations[..., one, :] - configurations[..., place, :] for one in around)
     product: Tensor = (first * torch.linalg.cross(second, third)).sum(-1)
     return product.sign()
+
+
+def common_hand(positions: NDArray[np.float64], centre: Sequence[int]) -> int:
+    """Return the hand that a centre has in all configurations (n, atoms, 3).
+
+    Raises
+    ------
+    ValueError
+        If some have one and some the other, or for a centre that is none.
+    """
+    hands = hand_of(torch.from_numpy(positions), tuple(int(one) for one in centre))
+    share = float((hands > 0).double().mean())
+    if 0.0 < share < 1.0:
+        raise ValueError(
+            f"chiral_centre must have one hand in all configurations of X; {share:.1%} have the first: leave "
+            "chiral_centre out if the centre turns over, or check its atoms"
+        )
+    return 1 if share == 1.0 else -1
 
 
 def reflected(configurations: Tensor) -> Tensor:

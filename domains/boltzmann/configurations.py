@@ -106,8 +106,8 @@ def _refuse_overlaps(name: str, centred: Floats) -> None:
             row, pair = (int(place) for place in np.argwhere(overlap)[0])
             raise ValueError(
                 f"atoms {first[pair]} and {second[pair]} of configuration {start + row} of {name} lie at the "
-                f"same place (distance {distances[row, pair]:.3g}): such a configuration has no finite energy; "
-                "remove it, or check that every atom has its own coordinates"
+                f"same place (distance {distances[row, pair]:.3g}): such a configuration has no finite "
+                "energy; remove it, or check that every atom has its own coordinates"
             )
 
 

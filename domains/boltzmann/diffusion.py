@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Self
 
-import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from sciffusion.continuous.path import Path
-from sciffusion.estimators.base import DiffusionEstimator
 from sciffusion.estimators.fitting import all_or_nothing
-from sciffusion.estimators.random_state import integer_seed
-from sciffusion.estimators.validation import (
-    check_boolean,
-    check_choice,
-    check_integer,
-    check_number,
-    check_sample_weight,
-)
+from sciffusion.estimators.validation import check_integer, check_number, check_sample_weight
 from sciffusion.networks.egnn import ParticleFrame
 
-from .assembling import Law, assemble, divide
-from .boltzmann_sample import BoltzmannSample
+from .chirality import common_hand
 from .configurations import (
     check_bonds,
     check_configurations,
@@ -37,24 +24,19 @@ from .configurations import (
     check_virial,
     refuse_constraints,
 )
-from .density import log_density
-from .draws import CONTROLS, DrawSettings, ScaledReward, ScoreSource, run_systems
 from .fitting import FitSettings, scaled_set, train_score_model
+from .particle_model import ParticleModel
 from .pretrained import pretrained_file
-from .rewards import combined_reward
-from .score_model import ScoreModel, build_score_model
-from .sources import learned_source, outside_source
-from .units import BOLTZMANN_CONSTANT, thermal_energy
+from .sources import outside_source
+from .storage import restored_model, stored_model
 
 __all__ = ["BoltzmannDiffusion"]
 
-_TRAINING, _DENSITY, _DRAWS = range(3)  # numbers of the private random streams
+_TRAINING = 0  # number of a private random stream
 _FEWEST_ROWS = 2
-_GAMMA_RANGE = (0.05, 20.0)
-_FEW_COORDINATES = 24  # divergences are exact up to here
 
 
-class BoltzmannDiffusion(DiffusionEstimator):
+class BoltzmannDiffusion(ParticleModel):
     r"""A diffusion model of particles that is drawn from at any temperature or potential, with weights.
 
     A network learns the score of configurations :math:`p \propto e^{-U/kT_0}` at all levels of noise, from
@@ -240,7 +222,7 @@ class BoltzmannDiffusion(DiffusionEstimator):
             check_virial(positions, known, kt, weights, self.units)
         atoms = positions.shape[1]
         kinds, bonds = check_kinds(self.atom_types, atoms), check_bonds(self.bonds, atoms)
-        self.hand_ = self._hand(positions)
+        self.hand_ = None if self.chiral_centre is None else common_hand(positions, self.chiral_centre)
         self.seed_ = self._new_seed()
         scale = self.local_scale
         if scale is not None:
@@ -266,25 +248,6 @@ class BoltzmannDiffusion(DiffusionEstimator):
         check_integer("particles", self.particles, low=2)
         return FitSettings(**{name: getattr(self, name) for name in FitSettings.__dataclass_fields__})
 
-    def _thermal_energy(self, temperature: Any) -> float:
-        check_choice("units", self.units, tuple(BOLTZMANN_CONSTANT))
-        return thermal_energy(check_number("temperature", temperature, low=0.0, open_low=True), self.units)
-
-    def _hand(self, positions: NDArray[np.float64]) -> int | None:
-        """Return the hand of the chiral centre, which all configurations must share."""
-        if self.chiral_centre is None:
-            return None
-        from .chirality import hand_of
-
-        hands = hand_of(torch.from_numpy(positions), tuple(int(one) for one in self.chiral_centre))
-        share = float((hands > 0).double().mean())
-        if 0.0 < share < 1.0:
-            raise ValueError(
-                f"chiral_centre must have one hand in all configurations of X; {share:.1%} have the first: "
-                "leave chiral_centre out if the centre turns over, or check its atoms"
-            )
-        return 1 if share == 1.0 else -1
-
     def _note_system(self, shape: tuple[int, ...], temperature: float, kt: float) -> None:
         self.n_atoms_, self.n_dimensions_ = shape
         self.temperature_, self.kT_ = temperature, kt
@@ -292,174 +255,6 @@ class BoltzmannDiffusion(DiffusionEstimator):
         self.local_scale_ = self._model_.local_scale * self._model_.length
         ends = (self._settings_.max_noise, self._settings_.min_noise * self._model_.local_scale)
         self._ends_ = ends
-
-    # ---------------------------------------------------------------- draws
-
-    def sample(
-        self,
-        n: int = 1000,
-        *,
-        temperature: float | None = None,
-        reward: Any = None,
-        potential: Callable[[Tensor], Tensor] | None = None,
-        control: str = "vcg",
-        particles: int | None = None,
-        nfe: int | None = None,
-        resample: bool = True,
-        threshold: float = 0.9,
-        bound: float = 1000.0,
-        n_probes: int | None = None,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> BoltzmannSample:
-        r"""Draw weighted configurations.
-
-        Parameters
-        ----------
-        n : int >= 2, default 1000
-            Configurations.
-        temperature : float > 0, optional
-            Of the draws; that of the training data by default.
-        reward : callable, AnalyticReward or DifferentiableReward, optional
-            Log of the factor by which the law is tilted, without unit: from positions in the unit of X,
-            ``(batch, atoms, dimensions)``, relative to their mean, to ``(batch,)``; twice differentiable.
-        potential : callable, optional
-            An energy in `units` that is added to that of the system, in the same form: a reward of minus it
-            over kT at the temperature of the draws.
-        control : {"vcg", "ecg", "langevin", "none", "guidance"}, default "vcg"
-            How the drift is bent beyond guidance (see `sciffusion.sampling.DriftLiteSampler`); "none" leaves
-            all to the weights, "guidance" leaves out the weights and is biased. "ecg" needs log densities,
-            which a learned score has not.
-        particles : int >= 2, optional
-            Particles of a system, in place of `particles`; ``n`` is divided evenly over systems.
-        nfe : int >= 2, optional
-            Score evaluations of a draw, in place of `nfe`.
-        resample : bool, default True
-            False keeps the weights of the whole run.
-        threshold : float in [0, 1], default 0.9
-            Resample below this share of effective particles.
-        bound : float, default 1000
-            Largest coefficient of the control.
-        n_probes : int >= 1, optional
-            Probes for divergences; by default exact up to 24 coordinates and one probe beyond.
-        n_jobs : int, optional
-            Systems at a time, by joblib; results do not depend on it.
-        random_state : int, RandomState or None
-            Of the draws; None repeats those of the fit's seed.
-        progress : callable, optional
-            Called as ``progress(steps_made, n_steps)``.
-
-        Returns
-        -------
-        BoltzmannSample
-            Configurations with weights, effective sample sizes, ancestors, and the log normaliser.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For arguments out of range, and for rewards that are no function with two derivatives.
-        """
-        check_is_fitted(self)
-        n = check_integer("n", n, low=2)
-        steps = check_integer("nfe", self.nfe if nfe is None else nfe, low=2) - 1
-        size = check_integer("particles", self.particles if particles is None else particles, low=2)
-        check_choice("control", control, CONTROLS)
-        law = self._law(temperature)
-        source = self._source(n_probes)
-        combined = combined_reward(reward, potential, law.kt)
-        settings = DrawSettings(
-            control=control,
-            resample=check_boolean("resample", resample),
-            threshold=check_number("threshold", threshold, low=0.0, high=1.0),
-            bound=check_number("bound", bound, low=0.0, open_low=True),
-            gamma=law.gamma,
-            reward=None if combined is None else ScaledReward.of(combined, source.length),
-            seed=self._generator(_DRAWS).initial_seed()
-            if random_state is None
-            else integer_seed(random_state),
-        )
-        runs = run_systems(
-            source, settings, divide(n, size), steps, device=self._compute_device(), n_jobs=n_jobs,
-            progress=progress,
-        )  # fmt: skip
-        return assemble(runs, source, law, n)
-
-    def _law(self, temperature: float | None) -> Law:
-        heat = self.temperature_ if temperature is None else temperature
-        kt = self._thermal_energy(heat)
-        gamma = self.kT_ / kt
-        low, high = _GAMMA_RANGE
-        if not low <= gamma <= high:
-            raise ValueError(
-                f"temperature must lie between {self.temperature_ / high:.4g} and "
-                f"{self.temperature_ / low:.4g}, a factor of 20 from the {self.temperature_:.4g} of the training data, got {heat:.4g}: "
-                "configurations so different were never seen; train at a temperature nearer to it"
-            )
-        centre = getattr(self, "hand_", None)
-        if centre is None or self.chiral_centre is None:
-            return Law(float(heat), kt, gamma, None, 1)
-        return Law(float(heat), kt, gamma, tuple(int(one) for one in self.chiral_centre), centre)
-
-    def _source(self, n_probes: int | None) -> ScoreSource:
-        if n_probes is not None:
-            check_integer("n_probes", n_probes, low=1)
-        outside: ScoreSource | None = getattr(self, "_outside_", None)
-        if outside is not None:
-            return outside
-        shape = (self.n_atoms_, self.n_dimensions_)
-        if n_probes is None and shape[0] * shape[1] > _FEW_COORDINATES:
-            n_probes = 1
-        self._on_device(self._model_.network)
-        return learned_source(self._model_, shape, self._ends_, n_probes)
-
-    # ---------------------------------------------------------------- densities
-
-    def score_samples(
-        self, X: Any, *, nfe: int | None = None, n_probes: int | None = None
-    ) -> NDArray[np.float64]:
-        """Return the log density of configurations at the temperature of the training data.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, atoms, dimensions)
-            Configurations.
-        nfe : int >= 4, optional
-            Score evaluations, each with its divergence; `nfe` by default.
-        n_probes : int, optional
-            As for `sample`; estimates with probes are unbiased, and noisy.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            In nats, of centred positions in the unit of X. Its differences are those of :math:`-U/kT`; for a
-            chiral centre the density of both hands together.
-        """
-        check_is_fitted(self)
-        positions = check_configurations("X", X, shape=(self.n_atoms_, self.n_dimensions_))
-        steps = max(check_integer("nfe", self.nfe if nfe is None else nfe, low=4) // 4, 1)
-        source = self._source(n_probes)
-        device = self._compute_device()
-        scaled = torch.from_numpy(positions / source.length).float().to(device)
-        with torch.no_grad():
-            values = log_density(source, scaled, steps, self._generator(_DENSITY))
-        shifted: NDArray[np.float64] = values - source.dof * math.log(source.length)
-        return shifted
-
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the mean log density of configurations (higher is better).
-
-        Parameters
-        ----------
-        X : array-like of shape (n, atoms, dimensions)
-            Configurations.
-        y : object
-            Not used.
-        sample_weight : array-like of shape (n,), optional
-            Weights >= 0.
-        """
-        values = self.score_samples(X)
-        return float(np.average(values, weights=check_sample_weight(sample_weight, len(values))))
 
     # ---------------------------------------------------------------- other models
 
@@ -544,14 +339,8 @@ class BoltzmannDiffusion(DiffusionEstimator):
         kt = model._thermal_energy(temperature)
         check_integer("atoms", atoms, low=2)
         check_integer("dimensions", dimensions, low=1, high=3)
-        for name, value in (("min_noise", min_noise), ("max_noise", max_noise)):
-            check_number(name, value, low=0.0, open_low=True)
-        if not callable(score):
-            raise TypeError(f"score must be a function of positions and time, got {type(score).__name__}")
-        if not isinstance(path, Path):
-            raise TypeError(f"path must be a Path of sciffusion.continuous, got {type(path).__name__}")
         model._outside_ = outside_source(
-            score, path, (atoms, dimensions), (float(max_noise), float(min_noise)), divergence=divergence,
+            score, path, (atoms, dimensions), (max_noise, min_noise), divergence=divergence,
             log_density=log_density, project=project, effective_dim=effective_dim, n_probes=n_probes,
         )  # fmt: skip
         model.seed_ = model._new_seed()
@@ -568,14 +357,10 @@ class BoltzmannDiffusion(DiffusionEstimator):
                 "a model made by from_score cannot be saved: its score is a function; save what makes the "
                 "score, and call from_score again"
             )
-        frame = self._frame_
-        tensors = {f"network.{name}": value for name, value in self._model_.network.state_dict().items()}
+        tensors, values = stored_model(self._model_, self._frame_)
         return tensors, {
+            **values,
             "settings": asdict(self._settings_),
-            "kinds": list(frame.kinds),
-            "pair_kinds": list(frame.pair_kinds),
-            "length": self._model_.length,
-            "local_scale": self._model_.local_scale,
             "temperature": self.temperature_,
             "kT": self.kT_,
             "shape": [self.n_atoms_, self.n_dimensions_],
@@ -583,18 +368,7 @@ class BoltzmannDiffusion(DiffusionEstimator):
         }
 
     def _restore_fitted_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        weights = {name.removeprefix("network."): value for name, value in tensors.items()}
         self._settings_ = FitSettings(**values["settings"])
-        self._frame_ = ParticleFrame(
-            tuple(values["kinds"]), tuple(values["pair_kinds"]), weights["pair_means"], weights["pair_stds"]
-        )
-        model: ScoreModel = build_score_model(
-            self._frame_, weights["bumps"], length=float(values["length"]),
-            local_scale=float(values["local_scale"]), width=self._settings_.width,
-            depth=self._settings_.depth,
-        )  # fmt: skip
-        model.network.load_state_dict(weights)
-        model.network.eval()
-        self._model_ = model
+        self._model_, self._frame_ = restored_model(tensors, values, self._settings_)
         self.hand_ = values["hand"]
         self._note_system(tuple(values["shape"]), float(values["temperature"]), float(values["kT"]))

@@ -69,8 +69,9 @@ class ChunkedField:
             )
             for rows in chunk_slices(len(x), self.bytes_per_item, _CHUNK_BYTES)
         ]  # fmt: skip
-        columns = zip(*parts, strict=True)
-        return ScoreValues(*(None if column[0] is None else torch.cat(column) for column in columns))
+        joined = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
+        assert joined[0] is not None
+        return ScoreValues(joined[0], *joined[1:])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sciffusion.continuous.path import Path
+from sciffusion.estimators.validation import check_number
 from sciffusion.networks.egnn import centre
 from sciffusion.sampling.driftlite import DenoiserField, FunctionField, Subspace
 
@@ -46,6 +47,12 @@ def outside_source(
     n_probes: int | None,
 ) -> ScoreSource:
     """Return the source of a score function of the noisy law."""
+    if not callable(score):
+        raise TypeError(f"score must be a function of positions and time, got {type(score).__name__}")
+    if not isinstance(path, Path):
+        raise TypeError(f"path must be a Path of sciffusion.continuous, got {type(path).__name__}")
+    high = check_number("max_noise", ends[0], low=0.0, open_low=True)
+    low = check_number("min_noise", ends[1], low=0.0, high=high, open_low=True, open_high=True)
     if (project is None) != (effective_dim is None):
         raise ValueError("give project and effective_dim together: the projection and its dimension")
     atoms, dimensions = shape
@@ -53,4 +60,4 @@ def outside_source(
     dof = (atoms - 1) * dimensions if effective_dim is None else effective_dim
     checked: Any = score
     field = FunctionField(checked, divergence, log_density, n_probes, Subspace(projection, dof))
-    return ScoreSource(field, path, shape, 1.0, ends, projection, dof)
+    return ScoreSource(field, path, shape, 1.0, (high, low), projection, dof)

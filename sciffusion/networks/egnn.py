@@ -158,6 +158,15 @@ class EquivariantNetwork(nn.Module):
     The layers draw their first weights from torch's global stream, as those of torch do.
     """
 
+    signed: Tensor
+    incidence: Tensor
+    pair_kind: Tensor
+    particle_kind: Tensor
+    pair_means: Tensor
+    pair_stds: Tensor
+    bumps: Tensor
+    bump_widths: Tensor
+
     def __init__(
         self, frame: ParticleFrame, *, width: int = 64, depth: int = 4, bumps: Tensor | None = None
     ) -> None:

@@ -1,0 +1,44 @@
+"""Score models as tensors and plain values, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from sciffusion.networks.egnn import ParticleFrame
+
+from .fitting import FitSettings
+from .score_model import ScoreModel, build_score_model
+
+__all__ = ["restored_model", "stored_model"]
+
+_PREFIX = "network."
+
+
+def stored_model(model: ScoreModel, frame: ParticleFrame) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and values from which `restored_model` makes the same model."""
+    tensors = {f"{_PREFIX}{name}": value for name, value in model.network.state_dict().items()}
+    return tensors, {
+        "kinds": list(frame.kinds),
+        "pair_kinds": list(frame.pair_kinds),
+        "length": model.length,
+        "local_scale": model.local_scale,
+    }
+
+
+def restored_model(
+    tensors: dict[str, Tensor], values: dict[str, Any], settings: FitSettings
+) -> tuple[ScoreModel, ParticleFrame]:
+    """Return the model and the frame that were stored."""
+    weights = {name.removeprefix(_PREFIX): value for name, value in tensors.items()}
+    frame = ParticleFrame(
+        tuple(values["kinds"]), tuple(values["pair_kinds"]), weights["pair_means"], weights["pair_stds"]
+    )
+    model = build_score_model(
+        frame, weights["bumps"], length=float(values["length"]), local_scale=float(values["local_scale"]),
+        width=settings.width, depth=settings.depth,
+    )  # fmt: skip
+    model.network.load_state_dict(weights)
+    model.network.eval()
+    return model, frame
