@@ -40,6 +40,9 @@ DOMAIN_COMMANDS = {
     "molecules": DomainCommand(
         "sciffusion.domains.molecules.cli", "Fit, sample and evaluate models of molecules."
     ),
+    "boltzmann": DomainCommand(
+        "sciffusion.domains.boltzmann.cli", "Simulate, fit and sample particle systems."
+    ),
     "music": DomainCommand("sciffusion.domains.music.cli", "Fit models of audio and play them live."),
 }
 

@@ -1,0 +1,172 @@
+"""`sciffusion boltzmann`: simulate, fit, sample and evaluate on files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sciffusion import cli as face
+from sciffusion.domains.boltzmann.files import Configurations, read_configurations, write_configurations
+
+testing = pytest.importorskip("typer.testing")
+pytest.importorskip("rich")
+
+QUICK = ("--max-steps", "5", "--width", "8", "--depth", "1", "--batch-size", "32", "--device", "cpu")
+
+
+def invoke(*arguments: Any) -> Any:
+    from sciffusion.domains.boltzmann.cli import app
+
+    return testing.CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
+    """Run the whole command, which must fail, and return its one line."""
+    with pytest.raises(SystemExit) as ended:
+        face.main(["boltzmann", *map(str, arguments)])
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Warning: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("Error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulate configurations into a folder, whose cache is there, too."""
+    path = tmp_path_factory.mktemp("boltzmann")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCIFFUSION_DATA", str(path / "cache"))
+        result = invoke(
+            "simulate", "dw4", "--temperature", "2", "-n", 200, "--out", path / "hot.npz", "--xyz",
+            path / "hot.xyz",
+        )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "Mean energy -1" in result.output
+    assert "Wrote 200 configurations of four particles" in result.output
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_file(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    result = invoke("fit", folder / "hot.npz", "--out", path, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "Fitted on 200 configurations at temperature 2, with forces" in result.output
+    return path
+
+
+def test_simulate_writes_all_that_is_known(folder: Path) -> None:
+    found = read_configurations(folder / "hot.npz")
+    assert found.configurations.shape == (200, 4, 2)
+    assert (found.system, found.temperature, found.units) == ("dw4", 2.0, "reduced")
+    assert found.forces is not None
+    models = read_configurations(folder / "hot.xyz")
+    np.testing.assert_allclose(models.configurations[..., :2], found.configurations, atol=1e-6)
+
+
+def test_sample_writes_what_python_would_draw(folder: Path, model_file: Path) -> None:
+    from sciffusion import BoltzmannDiffusion
+
+    out, picture, models = folder / "drawn.npz", folder / "drawn.png", folder / "drawn.xyz"
+    result = invoke(
+        "sample", model_file, "--temperature", "1.5", "-n", 16, "--nfe", 8, "--seed", 3, "--out", out,
+        "--reference", folder / "hot.npz", "--picture", picture, "--xyz", models,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = read_configurations(out)
+    drawn = BoltzmannDiffusion.load(model_file).sample(16, temperature=1.5, nfe=8, random_state=3)
+    np.testing.assert_array_equal(found.configurations, drawn.configurations)
+    np.testing.assert_allclose(found.log_weights, drawn.log_weights)
+    assert found.temperature == 1.5
+    assert found.energies is not None
+    assert found.ess is not None
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert len(read_configurations(models)) == 16
+
+
+def test_sample_in_a_trap_without_weights(folder: Path, model_file: Path) -> None:
+    out = folder / "trapped.npz"
+    result = invoke(
+        "sample", model_file, "--trap", "2", "-n", 16, "--nfe", 8, "--out", out, "--unweighted", "--control",
+        "none",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = read_configurations(out)
+    assert len(found) == 16
+    assert found.log_weights is None
+    free = folder / "free.npz"
+    invoke("sample", model_file, "-n", 16, "--nfe", 8, "--out", free, "--unweighted", "--control", "none")
+    radii = [np.square(read_configurations(one).configurations).mean() for one in (out, free)]
+    assert radii[0] < radii[1]
+
+
+def test_evaluate_measures_draws_beside_the_floor(folder: Path) -> None:
+    hot = read_configurations(folder / "hot.npz")
+    assert hot.energies is not None
+    cold = replace(hot, temperature=1.0, log_weights=-0.5 * hot.energies)
+    draws = {"plain": replace(hot, temperature=1.0), "weighted": cold}
+    for name, content in draws.items():
+        write_configurations(folder / f"{name}.npz", content)
+    out, picture = folder / "measures.csv", folder / "measures.svg"
+    result = invoke(
+        "evaluate", folder / "plain.npz", folder / "weighted.npz", folder / "weighted.npz", "--out", out,
+        "--picture", picture,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "W1 of energies" in result.output
+    table = pd.read_csv(out, index_col="sample")
+    assert list(table.index) == ["plain", "weighted", "floor", "floor spread"]
+    # Energies of the reference are those of the simulation, in single precision.
+    assert table.loc["weighted", "w1_energy"] == pytest.approx(0.0, abs=1e-4)
+    assert table.loc["plain", "w1_energy"] > 1.0
+    assert b"<svg" in picture.read_bytes()
+
+
+def test_models_are_listed() -> None:
+    from sciffusion.domains.boltzmann.pretrained import list_pretrained
+
+    result = invoke("models")
+    assert result.exit_code == 0, result.output
+    names = list_pretrained()
+    assert result.output.split() == names or not names
+    for name in names:
+        assert len(invoke("models", name).output) > 200
+
+
+def test_errors_are_one_line(folder: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hot, out = folder / "hot.npz", ("--out", folder / "x.npz")
+    bare = folder / "bare.npy"
+    np.save(bare, read_configurations(hot).configurations)
+    model = ("--out", folder / "x.safetensors")
+    assert "no system 'argon'" in error_of(capsys, "simulate", "argon", "--temperature", 1, *out)
+    assert "does not exist" in error_of(capsys, "fit", folder / "no.npz", *model)
+    assert "give --temperature" in error_of(capsys, "fit", bare, *model)
+    assert "leave --temperature out" in error_of(capsys, "fit", hot, "--temperature", 3, *model)
+    assert "leave --units out" in error_of(capsys, "fit", hot, "--units", "kJ/mol", *model)
+    assert "exists already" in error_of(capsys, "fit", hot, "--out", model_file)
+    assert "published" in error_of(capsys, "sample", "no_such_model", *out)
+    assert "temperature" in error_of(capsys, "sample", model_file, "--temperature", -1, *out)
+    assert "last the reference" in error_of(capsys, "evaluate", hot)
+    assert "must say its temperature" in error_of(capsys, "evaluate", hot, bare)
+    other = folder / "other.npz"
+    write_configurations(other, replace(read_configurations(hot), temperature=1.0))
+    assert "hot has temperature 2.0" in error_of(capsys, "evaluate", hot, other)
+    assert "must name a file ending in" in error_of(
+        capsys, "evaluate", hot, hot, "--picture", folder / "a.gif"
+    )
+    assert not (folder / "x.npz").exists()
+
+
+def test_configurations_without_forces_are_fitted(folder: Path) -> None:
+    path = folder / "plain_data.npz"
+    x = read_configurations(folder / "hot.npz").configurations
+    write_configurations(path, Configurations(configurations=x))
+    result = invoke("fit", path, "--temperature", 2, "--out", folder / "plain_model.safetensors", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "temperature 2; saved" in result.output
