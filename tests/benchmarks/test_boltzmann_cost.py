@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,10 @@ from boltzmann_cost import (
     diffusion_runs,
     equal_time,
     exchange_runs,
+    training_cost,
 )
 from boltzmann_cost_runs import OBSERVABLES, Law, Run, estimate, law_of, observe, rows_of
+from sklearn.base import BaseEstimator
 
 WELLS = replace(TASKS["dw4"], burn_in=1000, columns=16)
 
@@ -126,3 +130,24 @@ def test_chains_get_as_much_time_as_particles() -> None:
     assert found["error, replica exchange"] == pytest.approx(np.hypot(0.3, 0.2))
     assert (found["cost ratio by error"], found["cost ratio by spread"]) == (6.0, 3.0)
     assert not len(equal_time(pd.DataFrame([row | {"method": EXCHANGE}])))
+
+
+class _Fit(BaseEstimator):
+    """Does 20 ms of work a step."""
+
+    def __init__(self, max_steps: int = 500) -> None:
+        self.max_steps = max_steps
+
+    def fit(self, X: np.ndarray[Any, Any], *, temperature: float, forces: np.ndarray[Any, Any]) -> _Fit:
+        assert (temperature, X.shape) == (2.0, forces.shape)
+        until = time.process_time() + 0.02 * self.max_steps
+        while time.process_time() < until:
+            pass
+        return self
+
+
+@pytest.mark.filterwarnings("ignore:R-hat of the energy")
+def test_a_fit_is_charged_by_its_steps(tmp_path: Path) -> None:
+    found = training_cost(WELLS, _Fit(), quick=True, folder=tmp_path, steps=(2, 12))
+    assert found["fit, CPU s"] == pytest.approx(500 * 0.02, rel=0.1)
+    assert found["data, CPU s"] > 0.0
