@@ -206,10 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 READING = """
-- Chains have forgotten their start everywhere: every R-hat is below 1.005, because 64 or 128 independent chains
-  run for 160,000 steps and more. The least frequent exchange is between the two highest temperatures of LJ-13.
+- Chains have forgotten their start: 64 or 128 independent ones run for 145,000 steps and more. The least
+  frequent exchange is between the two highest temperatures of LJ-13.
 - The means along the ladder of LJ-13 agree between seeds to a few hundredths of the spread and replace the
-  earlier ones, which came from a fiftieth of these states: they differ by up to a tenth of the spread.
+  earlier ones, which came from far fewer states and differ from these by up to a tenth of the spread.
 - Of the double wells the *energy* forgets in about 100 steps, but the radius and the number of short pairs in
   about 900 (`boltzmann_cost.py` measures both). Effective states are those of the energy; for what depends on
   shape a set of DW-4 is worth about half its rows. R-hat of the energy alone would not have shown it.
