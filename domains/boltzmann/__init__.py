@@ -24,7 +24,7 @@ from .metrics import (
     sliced_wasserstein,
     weighted_resample,
 )
-from .metrics_profiles import FreeEnergyProfile, free_energy_difference, free_energy_profile
+from .metrics_profiles import FreeEnergyProfile, families, free_energy_difference, free_energy_profile
 from .plots import (
     plot_energies,
     plot_ess,
@@ -33,6 +33,7 @@ from .plots import (
     plot_ramachandran,
     plot_samples,
 )
+from .pretrained import list_pretrained, pretrained_card
 from .torsions import (
     dihedral_angles,
     in_arc,
@@ -58,12 +59,14 @@ __all__ = [
     "dihedral_angles",
     "effective_sample_size",
     "energy_distance_w1",
+    "families",
     "fold_mirror_images",
     "free_energy_difference",
     "free_energy_profile",
     "hand_of",
     "in_arc",
     "jensen_shannon_divergence",
+    "list_pretrained",
     "load_villin",
     "maximum_mean_discrepancy",
     "pair_distances",
@@ -73,6 +76,7 @@ __all__ = [
     "plot_radial_distribution",
     "plot_ramachandran",
     "plot_samples",
+    "pretrained_card",
     "radial_distribution",
     "radial_w1",
     "ramachandran_divergence",
