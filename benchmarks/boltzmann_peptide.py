@@ -48,6 +48,7 @@ from boltzmann_peptide_sets import (
     cooled,
     flattened,
     from_dataset,
+    from_file,
     openmm_set,
     training_set,
 )
@@ -55,6 +56,7 @@ from measuring import limit_threads
 from reporting import markdown_table, run_header, write_markdown, write_table
 
 from sciffusion.datasets import ParticleDataset
+from sciffusion.datasets.alanine_dipeptide_system import CHIRAL_CENTRE
 
 __all__ = ["fit_model", "main", "peptide_bars", "run"]
 
@@ -68,15 +70,16 @@ def fit_model(training: ParticleDataset, quick: bool) -> tuple[Any, float]:
     size = {"width": 8, "depth": 1, "max_steps": 20, "batch_size": 64} if quick else {}
     started = time.process_time()
     model = BoltzmannDiffusion(
-        units=training.units, atom_types=training.atom_types, bonds=training.bonds, random_state=0, **size
-    )
-    model.fit(training.configurations, temperature=training.temperature)
+        units=training.units, atom_types=training.atom_types.tolist(), bonds=training.bonds.tolist(),
+        chiral_centre=CHIRAL_CENTRE, max_noise=20.0, random_state=0, **size,
+    )  # fmt: skip
+    model.fit(training.configurations, temperature=training.temperature, forces=training.forces)
     return model, time.process_time() - started
 
 
-def _simulated(sizes: PeptideSizes, training: ParticleDataset, folder: Path) -> dict[str, Draws]:
+def _simulated(sizes: PeptideSizes, hot: Draws, folder: Path) -> dict[str, Draws]:
     """Give everything that needs no model."""
-    hot, other = from_dataset(training), flattened(sizes, 1, folder)
+    other = flattened(sizes, 1, folder)
     few = part(hot, min(sizes.draws, len(hot.energies)))
     return {
         FLOOR: other,
@@ -89,7 +92,7 @@ def _simulated(sizes: PeptideSizes, training: ParticleDataset, folder: Path) -> 
 
 
 def run(
-    model: PeptideModel | None, training: ParticleDataset, sizes: PeptideSizes, folder: Path = FOLDER
+    model: PeptideModel | None, hot: Draws, sizes: PeptideSizes, folder: Path = FOLDER
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Draws]]:
     """Give the rows at 300 K, the row of the model at its own temperature, and all draws by name.
 
@@ -97,17 +100,17 @@ def run(
     ----------
     model : PeptideModel or None
         Trained on the set; without one only simulations are compared.
-    training : ParticleDataset
-        At 600 K.
+    hot : Draws
+        The training set, at 600 K.
     sizes : PeptideSizes
         How much is simulated and drawn.
     folder : Path
         Of the cache.
     """
     reference = flattened(sizes, 0, folder)
-    sets = {"300 K": reference} | _simulated(sizes, training, folder)
+    sets = {"300 K": reference} | _simulated(sizes, hot, folder)
     rows = {name: measure_draws(draws, reference) for name, draws in sets.items()}
-    rows["600 K, map squared"] = {"js": squared(sets["600 K"], reference)}
+    rows["600 K, map squared"] = {"js": squared(hot, reference)}
     for method in METHODS if model is not None else ():
         found = draw_model(model, method, sizes)
         after = f"{method}, {sizes.cooling:g} ps at 300 K"
@@ -115,7 +118,6 @@ def run(
             sets[name] = draws
             rows[name] = measure_draws(draws, reference)
             rows[name] |= {"mirrored": found.mirrored, "least_ess": found.least_ess}
-    hot = sets["600 K"]
     measured = {"600 K, as many draws": part(hot, sizes.draws)}
     if model is not None:
         measured["model"] = draw_model(model, "pure guidance", sizes, temperature=HOT).draws
@@ -149,23 +151,29 @@ def _shown(rows: pd.DataFrame) -> str:
     return markdown_table(table.rename(columns=COLUMNS), digits=4)
 
 
+def _model(options: argparse.Namespace, sizes: PeptideSizes) -> tuple[Any, str, Draws]:
+    """Give the model or None, words about it, and its training set."""
+    training = None if options.training else training_set(sizes, folder=options.folder)
+    hot = from_file(options.training) if training is None else from_dataset(training)
+    if options.no_model:
+        return None, "none: simulations only", hot
+    if options.model:
+        from sciffusion.domains.boltzmann.diffusion import BoltzmannDiffusion
+
+        return BoltzmannDiffusion.load(options.model), "trained before", hot
+    if training is None:
+        raise ValueError("training: a file is only compared with, give the model that was trained on it")
+    model, seconds = fit_model(training, options.quick)
+    return model, f"trained here in {seconds:.0f} CPU s", hot
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; the exit code is 1 if a bar was asked for and missed."""
     options = _options(arguments)
     limit_threads()
     sizes, out = (QUICK if options.quick else FULL), Path(options.out)
-    training = training_set(sizes, folder=options.folder)
-    model: Any = None
-    if options.no_model:
-        trained = "none: simulations only"
-    elif options.model:
-        from sciffusion.domains.boltzmann.diffusion import BoltzmannDiffusion
-
-        model, trained = BoltzmannDiffusion.load(options.model), "trained before"
-    else:
-        model, seconds = fit_model(training, options.quick)
-        trained = f"trained here in {seconds:.0f} CPU s"
-    rows, at_home, sets = run(model, training, sizes, options.folder)
+    model, trained, hot = _model(options, sizes)
+    rows, at_home, sets = run(model, hot, sizes, options.folder)
     write_table(out / "rows.csv", rows)
     write_table(out / "at_600.csv", at_home)
     draw_pictures(sets, out)
@@ -188,6 +196,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="reduced: next to nothing of everything")
     parser.add_argument("--check", action="store_true", help="exit with 1 if the bar is missed")
     parser.add_argument("--model", help="file of a fitted BoltzmannDiffusion")
+    parser.add_argument("--training", help="file of the configurations at 600 K that --model was trained on")
     parser.add_argument("--no-model", action="store_true", help="reduced: compare simulations only")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="cache of simulated sets")
     parser.add_argument("--out", default="build/benchmarks/boltzmann_peptide", help="folder of the results")

@@ -33,7 +33,7 @@ from sciffusion.datasets.alanine_dipeptide_system import (
 from sciffusion.datasets.molecular_mechanics import MolecularMechanics
 from sciffusion.datasets.molecular_mechanics_dynamics import BOLTZMANN, Replicas
 from sciffusion.datasets.particles_cache import Arrays, cached_arrays
-from sciffusion.domains.boltzmann import dihedral_angles
+from sciffusion.domains.boltzmann import dihedral_angles, read_configurations
 
 __all__ = [
     "COLD",
@@ -46,6 +46,7 @@ __all__ = [
     "cooled",
     "flattened",
     "from_dataset",
+    "from_file",
     "openmm_set",
     "training_set",
 ]
@@ -149,6 +150,16 @@ def from_dataset(found: ParticleDataset) -> Draws:
     x = torch.from_numpy(found.configurations)
     seconds = float(found.diagnostics["cpu_seconds"])
     return Draws(x, found.energies, np.zeros(len(x)), np.asarray(found.diagnostics["chain"]), seconds)
+
+
+def from_file(path: str | Path) -> Draws:
+    """Give the configurations of a file as draws of equal weight; its families are independent chains."""
+    found = read_configurations(path)
+    if found.energies is None or found.temperature != HOT:
+        raise ValueError(f"training must hold energies at {HOT:g} K, found temperature {found.temperature}")
+    x = torch.from_numpy(np.asarray(found.configurations, dtype=np.float32))
+    groups = np.arange(len(x)) if found.families is None else found.families
+    return Draws(x, found.energies, np.zeros(len(x)), groups, float("nan"))
 
 
 def training_set(sizes: PeptideSizes, seed: int = 0, folder: Path = FOLDER) -> ParticleDataset:

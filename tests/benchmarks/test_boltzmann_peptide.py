@@ -15,11 +15,20 @@ import torch
 from boltzmann_peptide import OURS, WEIGHTED, peptide_bars, run
 from boltzmann_peptide_pictures import draw_pictures
 from boltzmann_peptide_rows import KT_COLD, draw_model, energies_of, measure_draws, part, reweighted, squared
-from boltzmann_peptide_sets import QUICK, Draws, cooled, flattened, from_dataset, openmm_set, training_set
+from boltzmann_peptide_sets import (
+    QUICK,
+    Draws,
+    cooled,
+    flattened,
+    from_dataset,
+    from_file,
+    openmm_set,
+    training_set,
+)
 
 from sciffusion.datasets import ParticleDataset
 from sciffusion.datasets.alanine_dipeptide_system import CHIRAL_CENTRE, START
-from sciffusion.domains.boltzmann import hand_of
+from sciffusion.domains.boltzmann import Configurations, hand_of, write_configurations
 from sciffusion.domains.boltzmann.chirality import reflected
 
 pytest.importorskip("openmm")
@@ -129,7 +138,7 @@ def test_dynamics_cools_and_leaves_out_what_has_burst(training: ParticleDataset)
 
 def test_the_whole_in_miniature(training: ParticleDataset, folder: Path, tmp_path: Path) -> None:
     model = _Copies(training)
-    rows, at_home, sets = run(model, training, SIZES, folder)
+    rows, at_home, sets = run(model, from_dataset(training), SIZES, folder)
     assert {OURS, WEIGHTED, "pure guidance", "G-SMC", "600 K", "300 K, OpenMM"} <= set(rows.index)
     assert rows.loc["300 K", "js"] == pytest.approx(0.0, abs=1e-12)
     assert rows.loc[OURS, "mirrored"] == pytest.approx(0.5)
@@ -147,6 +156,20 @@ def test_draws_without_weights_count_alike(training: ParticleDataset) -> None:
     found = draw_model(_Copies(training), "VCG-SMC", SIZES)
     assert np.ptp(found.draws.log_weights) == pytest.approx(1.0)
     assert math.isnan(draw_model(_Copies(training), "pure guidance", SIZES).least_ess)
+
+
+def test_a_file_stands_in_for_the_training_set(training: ParticleDataset, tmp_path: Path) -> None:
+    path = tmp_path / "hot.npz"
+    known = Configurations(
+        configurations=training.configurations, energies=training.energies, temperature=600.0
+    )
+    write_configurations(path, known)
+    found = from_file(path)
+    np.testing.assert_array_equal(found.energies, training.energies)
+    assert len(set(found.groups)) == len(training)
+    write_configurations(path, replace(known, temperature=300.0))
+    with pytest.raises(ValueError, match="at 600 K, found temperature 300"):
+        from_file(path)
 
 
 def test_openmm_chains_are_at_300_kelvin(folder: Path) -> None:
