@@ -76,7 +76,10 @@ class BoltzmannDiffusion(ParticleModel):
     validation_fraction : float in [0, 1), default 0.05
         Share of the configurations kept back; the weights with the least loss on them are kept.
     nfe : int, default 150
-        Score evaluations of a draw.
+        Score evaluations of a draw from noise to data.
+    langevin_steps : int, default 100
+        Steps of Langevin dynamics at the last noise level, without a change of weights, that take away the
+        small errors of the levels before (`sciffusion.domains.boltzmann.moves`).
     particles : int, default 1000
         Particles of a system, which share weights and control.
     random_state : int, RandomState or None
@@ -143,6 +146,7 @@ class BoltzmannDiffusion(ParticleModel):
         max_steps: int = 5000,
         validation_fraction: float = 0.05,
         nfe: int = 150,
+        langevin_steps: int = 100,
         particles: int = 1000,
         random_state: Any = None,
         device: str = "auto",
@@ -164,6 +168,7 @@ class BoltzmannDiffusion(ParticleModel):
         self.max_steps = max_steps
         self.validation_fraction = validation_fraction
         self.nfe = nfe
+        self.langevin_steps = langevin_steps
         self.particles = particles
         self.random_state = random_state
         self.device = device
@@ -245,6 +250,7 @@ class BoltzmannDiffusion(ParticleModel):
         check_number("min_noise", self.min_noise, low=0.0, high=1.0, open_low=True, open_high=True)
         check_number("max_noise", self.max_noise, low=1.0)
         check_integer("nfe", self.nfe, low=2)
+        check_integer("langevin_steps", self.langevin_steps, low=0)
         check_integer("particles", self.particles, low=2)
         return FitSettings(**{name: getattr(self, name) for name in FitSettings.__dataclass_fields__})
 
@@ -290,6 +296,7 @@ class BoltzmannDiffusion(ParticleModel):
         max_noise: float = 20.0,
         min_noise: float = 1e-3,
         n_probes: int | None = None,
+        local_scale: float | None = None,
         chiral_centre: Sequence[int] | None = None,
         nfe: int = 150,
         particles: int = 1000,
@@ -320,6 +327,9 @@ class BoltzmannDiffusion(ParticleModel):
             far below the smallest scale of their density.
         n_probes : int, optional
             Probes for a divergence that is not given; exact without.
+        local_scale : float, optional
+            Standard deviation of the law along its stiffest directions, roughly; without it no Langevin moves
+            are made at the end of draws.
         chiral_centre, nfe, particles, device
             As for the class; draws of the other hand than 1 are reflected.
 
@@ -342,6 +352,7 @@ class BoltzmannDiffusion(ParticleModel):
         model._outside_ = outside_source(
             score, path, (atoms, dimensions), (max_noise, min_noise), divergence=divergence,
             log_density=log_density, project=project, effective_dim=effective_dim, n_probes=n_probes,
+            local_scale=local_scale,
         )  # fmt: skip
         model.seed_ = model._new_seed()
         model.n_atoms_, model.n_dimensions_ = atoms, dimensions

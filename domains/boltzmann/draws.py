@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ from sciffusion.sampling import SampleResult, log_snr_grid
 from sciffusion.sampling.driftlite import DriftLiteSampler, RewardValues, ScoreField, ScoreValues
 from sciffusion.sampling.driftlite.fields import Subspace
 from sciffusion.sampling.driftlite.rewards import SmoothReward, as_smooth_reward
+
+from .moves import langevin_moves
 
 __all__ = ["CONTROLS", "ChunkedField", "DrawSettings", "ScaledReward", "ScoreSource", "run_systems"]
 
@@ -120,6 +122,9 @@ class ScoreSource:
         Orthogonal projection onto the subspace where the law lives.
     dof : int
         Its dimension.
+    local_scale : float or None
+        Standard deviation along the stiffest directions of the law, roughly, in scaled units; None where it
+        is not known, and Langevin moves cannot be made.
     """
 
     field: ScoreField
@@ -129,6 +134,7 @@ class ScoreSource:
     ends: tuple[float, float]
     project: Callable[[Tensor], Tensor]
     dof: int
+    local_scale: float | None = None
 
     def grid(self, n_steps: int) -> Tensor:
         """Return times evenly spaced in the log signal-to-noise ratio."""
@@ -152,6 +158,8 @@ class DrawSettings:
     gamma : float
     reward : ScaledReward or None
     seed : int
+    langevin_steps : int
+        Steps of Langevin moves at the last noise level.
     extra : dict
         Further settings of `DriftLiteSampler`.
     """
@@ -163,6 +171,7 @@ class DrawSettings:
     gamma: float
     reward: ScaledReward | None
     seed: int
+    langevin_steps: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -241,13 +250,44 @@ def _run_system(
         effective_dim=source.dof,
         **settings.extra,
     )
-    return sampler.sample(
-        source.grid(n_steps),
+    grid, generator = source.grid(n_steps), private_generator(settings.seed, number)
+    result = sampler.sample(
+        grid,
         count=count,
         shape=source.shape,
-        generator=private_generator(settings.seed, number),
+        generator=generator,
         gamma=settings.gamma,
         reward=settings.reward,
         device=device,
         progress=progress,
     )
+    return _moved(result, source, settings, float(grid[-1]), generator)
+
+
+def _moved(
+    result: SampleResult, source: ScoreSource, settings: DrawSettings, t: float, generator: torch.Generator
+) -> SampleResult:
+    """Return the result with Langevin moves made at its last time."""
+    if settings.langevin_steps == 0 or source.local_scale is None:
+        return result
+    time = torch.tensor(t, dtype=torch.float64)
+    level = source.path.coefficients(time)
+    alpha, sigma = float(level.alpha), float(level.sigma)
+    subspace = Subspace(source.project, source.dof)
+
+    def of_model(x: Tensor) -> Tensor:
+        return source.field.evaluate(
+            x, time, with_divergence=False, with_log_density=False, generator=generator
+        ).score
+
+    def of_law(x: Tensor) -> Tensor:
+        score = settings.gamma * of_model(x)
+        if settings.reward is not None:
+            score = score + settings.reward.evaluate(x, subspace, generator).gradient
+        return score
+
+    with torch.inference_mode(False), torch.no_grad():
+        scale = alpha * math.hypot(source.local_scale, sigma / alpha) / math.sqrt(settings.gamma)
+        x = langevin_moves(of_law, result.state.x, settings.langevin_steps, scale, source.project, generator)
+        samples = (x + sigma**2 * of_model(x)) / alpha
+    return replace(result, samples=samples, nfe=result.nfe + settings.langevin_steps + 2)

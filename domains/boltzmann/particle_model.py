@@ -44,6 +44,7 @@ class ParticleModel(DiffusionEstimator):
     units: str
     chiral_centre: Sequence[int] | None
     nfe: int
+    langevin_steps: int
     particles: int
 
     temperature_: float
@@ -68,6 +69,7 @@ class ParticleModel(DiffusionEstimator):
         control: str = "vcg",
         particles: int | None = None,
         nfe: int | None = None,
+        langevin_steps: int | None = None,
         resample: bool = True,
         threshold: float = 0.9,
         bound: float = 1000.0,
@@ -97,7 +99,9 @@ class ParticleModel(DiffusionEstimator):
         particles : int >= 2, optional
             Particles of a system, in place of `particles`; ``n`` is divided evenly over systems.
         nfe : int >= 2, optional
-            Score evaluations of a draw, in place of `nfe`.
+            Score evaluations from noise to data, in place of `nfe`.
+        langevin_steps : int >= 0, optional
+            Steps of Langevin dynamics at the end, in place of `langevin_steps`; each is one evaluation.
         resample : bool, default True
             False keeps the weights of the whole run.
         threshold : float in [0, 1], default 0.9
@@ -127,6 +131,9 @@ class ParticleModel(DiffusionEstimator):
         n = check_integer("n", n, low=2)
         steps = check_integer("nfe", self.nfe if nfe is None else nfe, low=2) - 1
         size = check_integer("particles", self.particles if particles is None else particles, low=2)
+        moves = check_integer(
+            "langevin_steps", self.langevin_steps if langevin_steps is None else langevin_steps, low=0
+        )
         check_choice("control", control, CONTROLS)
         law = self._law(temperature)
         source = self._source(n_probes)
@@ -141,6 +148,7 @@ class ParticleModel(DiffusionEstimator):
             seed=self._generator(_DRAWS).initial_seed()
             if random_state is None
             else integer_seed(random_state),
+            langevin_steps=moves,
         )
         runs = run_systems(
             source, settings, divide(n, size), steps, device=self._compute_device(), n_jobs=n_jobs,

@@ -31,7 +31,9 @@ def learned_source(
     network = model.network
     pairs = atoms * (atoms - 1) // 2 + atoms
     bytes_per_item = _BYTES_A_PAIR * pairs * network.width * (len(network.layers) + 1)
-    return ScoreSource(ChunkedField(field, bytes_per_item), PATH, shape, model.length, ends, centre, dof)
+    return ScoreSource(
+        ChunkedField(field, bytes_per_item), PATH, shape, model.length, ends, centre, dof, model.local_scale
+    )
 
 
 def outside_source(
@@ -45,6 +47,7 @@ def outside_source(
     project: Callable[[Tensor], Tensor] | None,
     effective_dim: int | None,
     n_probes: int | None,
+    local_scale: float | None,
 ) -> ScoreSource:
     """Return the source of a score function of the noisy law."""
     if not callable(score):
@@ -53,6 +56,8 @@ def outside_source(
         raise TypeError(f"path must be a Path of sciffusion.continuous, got {type(path).__name__}")
     high = check_number("max_noise", ends[0], low=0.0, open_low=True)
     low = check_number("min_noise", ends[1], low=0.0, high=high, open_low=True, open_high=True)
+    if local_scale is not None:
+        local_scale = check_number("local_scale", local_scale, low=0.0, open_low=True)
     if (project is None) != (effective_dim is None):
         raise ValueError("give project and effective_dim together: the projection and its dimension")
     atoms, dimensions = shape
@@ -60,4 +65,4 @@ def outside_source(
     dof = (atoms - 1) * dimensions if effective_dim is None else effective_dim
     checked: Any = score
     field = FunctionField(checked, divergence, log_density, n_probes, Subspace(projection, dof))
-    return ScoreSource(field, path, shape, 1.0, (high, low), projection, dof)
+    return ScoreSource(field, path, shape, 1.0, (high, low), projection, dof, local_scale)
