@@ -174,3 +174,23 @@ def test_importing_the_data_sets_loads_no_openmm() -> None:
     code = "import sys, sciffusion.datasets; print('openmm' in sys.modules, 'torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split()[0] == "False"
+
+
+@pytest.mark.slow
+def test_both_engines_draw_one_law() -> None:
+    # Bars are four standard errors over independent chains, of energies and of the share of extended phi.
+    means, errors = [], []
+    for engine, columns in (("torch", 64), ("openmm", 16)):
+        found = make_alanine_dipeptide(
+            12 * columns, temperature=600.0, engine=engine, columns=columns, thinning=250, burn_in=2500,  # type: ignore[arg-type]
+            shuffle=False, cache=False, random_state=1,
+        )  # fmt: skip
+        phi = module._dihedral(found.configurations.astype(np.float64), PHI)
+        measured = np.stack([found.energies, phi < -2.0, np.cos(phi)]).reshape(3, 12, columns)
+        chains = measured.mean(axis=1)
+        means.append(chains.mean(axis=1))
+        errors.append(chains.std(axis=1, ddof=1) / np.sqrt(columns))
+    assert errors[1][0] < 6.0
+    assert errors[1][1] < 0.1
+    difference = np.abs(means[0] - means[1])
+    assert (difference < 4.0 * np.sqrt(errors[0] ** 2 + errors[1] ** 2)).all(), (means, errors)
