@@ -170,8 +170,8 @@ class TaskRun:
         )  # fmt: skip
 
     def _equal_plan(self, rows: dict[str, dict[str, Any]]) -> Plan:
-        """Give G-SMC as many particles as cost what those of VCG-SMC do."""
-        ratio = rows["VCG-SMC"]["cpu_ms"] / rows["G-SMC"]["cpu_ms"]
+        """Give G-SMC as many particles as cost what those of VCG-SMC do, and never fewer than these."""
+        ratio = max(rows["VCG-SMC"]["cpu_ms"] / rows["G-SMC"]["cpu_ms"], 1.0)
         return replace(self.session.plan, particles=round(self.session.plan.particles * round(ratio, 1)))
 
     def _row(self, method: str, plan: Plan, systems: list[SystemDraws], known: Known) -> dict[str, Any]:
