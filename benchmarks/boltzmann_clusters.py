@@ -37,7 +37,14 @@ import pandas as pd
 from bars import bars_text, check_exit_code
 from boltzmann_clusters_free_energy import Known, annealing_constant, tilting_constant
 from boltzmann_clusters_pictures import draw_task
-from boltzmann_clusters_report import FLOOR, cluster_bars, published_table, quality_table, weights_table
+from boltzmann_clusters_report import (
+    FLOOR,
+    cluster_bars,
+    published_table,
+    quality_table,
+    reading,
+    weights_table,
+)
 from boltzmann_clusters_rows import (
     METHODS,
     TASKS,
@@ -282,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training = {system: training_seconds(file) for system, file in files.items()}
     bars = cluster_bars(rows, training, options.quick)
     sections = [("Bars", bars_text(bars))]
-    sections += [] if options.quick else [("Reading", READING.strip())]
+    sections += [] if options.quick else [("Reading", reading(rows))]
     for stem, name in pictures.items():
         sections += _sections(stem, name, rows[rows["stem"] == stem])
     header = run_header(options.quick, None if arguments is None else ["boltzmann_clusters.py", *arguments])
@@ -303,10 +310,6 @@ def _sections(stem: str, picture: str, rows: pd.DataFrame) -> list[tuple[str, st
         (f"{title}: weights, log normalisers, costs", weights_table(rows)),
         (paper, (warning if TASKS[stem].strength else "") + published_table(rows, stem)),
     ]
-
-
-READING = """
-"""
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from boltzmann_clusters_free_energy import (
     log_partition,
     tilting_constant,
 )
-from boltzmann_clusters_report import FLOOR, PUBLISHED, cluster_bars
+from boltzmann_clusters_report import FLOOR, PUBLISHED, cluster_bars, reading
 from boltzmann_clusters_rows import (
     METHODS,
     TASKS,
@@ -198,6 +198,14 @@ def test_an_unknown_cost_is_not_reached_silently() -> None:
     bars = cluster_bars(_planted(), {}, reduced=False)
     assert [bar.reached for bar in bars].count(None) == 2
     assert [bar.reached for bar in cluster_bars(_planted()[:3], {}, reduced=False)].count(None) == 2
+
+
+def test_the_reading_says_what_the_numbers_say() -> None:
+    more = {"log_normaliser": 1.5, "known": 1.25, "known_error": 0.1, "min_ess": 0.8, "ancestors": 0.3}
+    rows = _planted().assign(task=_planted()["stem"], log_normaliser_error=0.2, cpu_ms=4.0, **more)
+    text = reading(rows)
+    assert "W1(E) of VCG-SMC is 0.04, 0.01 for the floor, and 10.0 times as large for G-SMC" in text
+    assert "+0.250 from the known one (errors 0.2 and 0.1)" in text
 
 
 def test_every_published_row_names_a_task_and_a_method() -> None:
