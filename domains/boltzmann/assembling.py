@@ -46,8 +46,11 @@ def check_exponent(gamma: float, temperature: float, training_temperature: float
 
 
 def divide(n: int, particles: int) -> list[int]:
-    """Return nearly equal numbers of particles of as few systems as hold ``n``, each at least 2."""
-    systems = max(-(-n // particles), 1)
+    """Return nearly equal numbers of particles of as few systems as hold ``n``, each at least 2.
+
+    An odd ``n`` of systems of 2 leaves one system of 3.
+    """
+    systems = max(min(-(-n // particles), n // 2), 1)
     edges = [n * number // systems for number in range(systems + 1)]
     return [stop - start for start, stop in pairwise(edges)]
 

@@ -83,7 +83,8 @@ class BoltzmannSample:
         systems = len(self.log_normaliser)
         if systems == 0:
             return len(self)
-        return sum(len(np.unique(part)) for part in np.array_split(self.ancestors, systems))
+        edges = [len(self) * number // systems for number in range(1, systems)]
+        return sum(len(np.unique(part)) for part in np.split(self.ancestors, edges))
 
     @property
     def free_energy_difference(self) -> float:

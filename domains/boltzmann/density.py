@@ -6,8 +6,10 @@ With :math:`y = x_t/\alpha_t`, noise :math:`\tilde\sigma` relative to the signal
 .. math:: \frac{dy}{du} = -\tilde\sigma^2\, s(y), \qquad
    \frac{d}{du}\log p(y_u) = \tilde\sigma^2 \operatorname{div} s(y_u),
 
-with s the score of y (Song and others, arXiv 2011.13456), and end at :math:`N(0, 1 + \tilde\sigma^2)` on the
-subspace of centred positions. The flow is integrated by the classical Runge-Kutta method in u.
+with s the score of y (Song and others, arXiv 2011.13456), and end at :math:`N(0, v)` on the subspace of
+centred positions: :math:`v = 1 + \tilde\sigma^2` for scaled positions, and for those of an unknown spread
+:math:`v = E|y|^2 / E[-y \cdot s]` over normal draws, which for isotropic Gaussian data is exact (a
+construction of this library). The flow is integrated by the classical Runge-Kutta method in u.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from .draws import ScoreSource
 
-__all__ = ["log_density"]
+__all__ = ["log_density", "unnormalised_log_density"]
 
 _STAGES = ((0.0, 1.0), (0.5, 2.0), (0.5, 2.0), (1.0, 1.0))
 
@@ -58,10 +60,46 @@ def log_density(
             slope, rate = _rates(source, y + share * step * slope, start + share * step, generator)
             flow, growth = flow + weight / 6.0 * slope, growth + weight / 6.0 * rate
         y, change = y + step * flow, change + step * growth
-    spread = 1.0 + high**2
+    spread = 1.0 + high**2 if source.unit_variance else _spread(source, scaled, generator)
     square = source.project(y).double().square().flatten(1).sum(1)
     end = -0.5 * square / spread - 0.5 * source.dof * math.log(2.0 * math.pi * spread)
     return (end - change).cpu().numpy()
+
+
+def unnormalised_log_density(
+    source: ScoreSource, scaled: Tensor, generator: torch.Generator
+) -> NDArray[np.float64]:
+    """Return the log densities of scaled positions that the model itself knows, up to a constant.
+
+    Raises
+    ------
+    ValueError
+        If it knows none.
+    """
+    if not source.field.knows_log_density:
+        raise ValueError(
+            "normalised=False needs a model that knows log densities, and this one knows scores: fit with "
+            "energy_based=True, give log_density to from_score, or leave normalised=True"
+        )
+    time = source.path.time_of_log_snr(torch.tensor(-math.log(source.ends[1]), dtype=torch.float64))
+    alpha = float(source.path.coefficients(time).alpha)
+    with torch.no_grad():
+        found = source.field.evaluate(
+            alpha * source.project(scaled), time, with_divergence=False, with_log_density=True,
+            generator=generator,
+        )  # fmt: skip
+    assert found.log_density is not None
+    return found.log_density.double().cpu().numpy()
+
+
+def _spread(source: ScoreSource, like: Tensor, generator: torch.Generator, count: int = 256) -> float:
+    """Return the variance of a coordinate at the largest noise, from the score there."""
+    high = source.ends[0]
+    white = torch.randn(count, *source.shape, generator=generator, device=generator.device).to(like)
+    y = math.sqrt(1.0 + high**2) * source.project(white)
+    slope, _ = _rates(source, y, math.log(high), generator)
+    pull = float((y * slope).sum()) / high**2
+    return float(y.square().sum()) / pull if pull > 0.0 else 1.0 + high**2
 
 
 def _rates(source: ScoreSource, y: Tensor, level: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sciffusion.continuous.path import Path
 from sciffusion.estimators.fitting import all_or_nothing
-from sciffusion.estimators.validation import check_integer, check_number, check_sample_weight
+from sciffusion.estimators.validation import check_boolean, check_integer, check_number, check_sample_weight
 from sciffusion.networks.egnn import ParticleFrame
 
 from .chirality import common_hand
@@ -67,6 +67,12 @@ class BoltzmannDiffusion(ParticleModel):
         Largest noise, in standard deviations of a coordinate.
     width, depth : int, default 64 and 4
         Size of the network (`sciffusion.networks.egnn.EquivariantNetwork`).
+    energy_based : bool, default False
+        Learn log densities, whose gradient is the score, by a network of energies: conservative forces,
+        ``control="ecg"``, and `score_samples` without a flow; two to three times the cost.
+    fokker_planck : float >= 0, default 0
+        Weight of a penalty that holds log densities at small noise to the equation of diffusion; with
+        `energy_based` only.
     learning_rate : float, default 0.002
         Of AdamW, after a warm-up; falls to zero along a cosine.
     batch_size : int, default 256
@@ -141,6 +147,8 @@ class BoltzmannDiffusion(ParticleModel):
         max_noise: float = 10.0,
         width: int = 64,
         depth: int = 4,
+        energy_based: bool = False,
+        fokker_planck: float = 0.0,
         learning_rate: float = 2e-3,
         batch_size: int = 256,
         max_steps: int = 5000,
@@ -163,6 +171,8 @@ class BoltzmannDiffusion(ParticleModel):
         self.max_noise = max_noise
         self.width = width
         self.depth = depth
+        self.energy_based = energy_based
+        self.fokker_planck = fokker_planck
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.max_steps = max_steps
@@ -217,23 +227,27 @@ class BoltzmannDiffusion(ParticleModel):
         settings = self._fit_settings()
         kt = self._thermal_energy(temperature)
         positions = check_configurations("X", X)
+        weights = check_sample_weight(sample_weight, len(positions))
+        known = None if forces is None else check_forces(forces, positions)
+        used = weights > 0.0
+        positions, weights = positions[used], weights[used] / weights[used].mean()
+        known = None if known is None else known[used]
         if len(positions) < _FEWEST_ROWS:
             raise ValueError(f"X must hold at least {_FEWEST_ROWS} configurations, got {len(positions)}")
         refuse_constraints(positions)
-        weights = check_sample_weight(sample_weight, len(positions))
-        weights = weights / weights.mean()
-        known = None if forces is None else check_forces(forces, positions)
         if known is not None:
             check_virial(positions, known, kt, weights, self.units)
         atoms = positions.shape[1]
         kinds, bonds = check_kinds(self.atom_types, atoms), check_bonds(self.bonds, atoms)
+        if self.chiral_centre is not None and positions.shape[2] != 3:
+            raise ValueError(f"chiral_centre needs three dimensions, X has {positions.shape[2]}")
         self.hand_ = None if self.chiral_centre is None else common_hand(positions, self.chiral_centre)
         self.seed_ = self._new_seed()
         scale = self.local_scale
         if scale is not None:
             scale = check_number("local_scale", scale, low=0.0, open_low=True)
         data = scaled_set(positions, known, weights, kt, scale)
-        frame = ParticleFrame.of(data.positions, kinds, bonds)
+        frame = ParticleFrame.of(data.positions, kinds, bonds, data.weights)
         with self._private_streams(_TRAINING):
             self._model_, self.history_ = train_score_model(
                 settings, data, frame, self._generator(_TRAINING), self._train
@@ -249,6 +263,10 @@ class BoltzmannDiffusion(ParticleModel):
         check_number("validation_fraction", self.validation_fraction, low=0.0, high=1.0, open_high=True)
         check_number("min_noise", self.min_noise, low=0.0, high=1.0, open_low=True, open_high=True)
         check_number("max_noise", self.max_noise, low=1.0)
+        check_boolean("energy_based", self.energy_based)
+        check_number("fokker_planck", self.fokker_planck, low=0.0)
+        if self.fokker_planck > 0.0 and not self.energy_based:
+            raise ValueError("fokker_planck > 0 needs energy_based=True: the penalty is on log densities")
         check_integer("nfe", self.nfe, low=2)
         check_integer("langevin_steps", self.langevin_steps, low=0)
         check_integer("particles", self.particles, low=2)

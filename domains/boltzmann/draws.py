@@ -125,6 +125,8 @@ class ScoreSource:
     local_scale : float or None
         Standard deviation along the stiffest directions of the law, roughly, in scaled units; None where it
         is not known, and Langevin moves cannot be made.
+    unit_variance : bool
+        Whether scaled positions without noise have variance 1 a free coordinate.
     """
 
     field: ScoreField
@@ -135,6 +137,7 @@ class ScoreSource:
     project: Callable[[Tensor], Tensor]
     dof: int
     local_scale: float | None = None
+    unit_variance: bool = False
 
     def grid(self, n_steps: int) -> Tensor:
         """Return times evenly spaced in the log signal-to-noise ratio."""

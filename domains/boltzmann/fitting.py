@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from sciffusion.networks.egnn import ParticleFrame, centre
 from sciffusion.training import TrainingHistory, TrainingOptions
+from sciffusion.training.plan import Objective
 
 from .configurations import Floats
+from .energy_model import FokkerPlanckObjective
 from .score_model import ScoreModel, build_score_model, place_bumps
 from .training import NoiseRange, ParticleObjective
 
@@ -38,6 +40,8 @@ class FitSettings:
     batch_size: int
     learning_rate: float
     validation_fraction: float
+    energy_based: bool = False
+    fokker_planck: float = 0.0
 
     def options(self) -> TrainingOptions:
         """Return what the training loop is told."""
@@ -163,7 +167,7 @@ def train_score_model(
     """
     model = build_score_model(
         frame, place_bumps(data.positions), length=data.length, local_scale=data.local_scale,
-        width=settings.width, depth=settings.depth,
+        width=settings.width, depth=settings.depth, energy_based=settings.energy_based,
     )  # fmt: skip
     noise = NoiseRange(settings.min_noise * data.local_scale, settings.max_noise, data.local_scale)
     objective = ParticleObjective(model.denoiser, data.local_scale, noise)
@@ -172,7 +176,10 @@ def train_score_model(
     held_out = None
     if kept_back > 1:
         held_out = held_out_loss(objective, data.rows(order[:kept_back]), generator)
+    loss: Objective = objective
+    if settings.fokker_planck > 0.0:
+        loss = FokkerPlanckObjective(objective, settings.fokker_planck)
     history = train(
-        model.network, objective, data.rows(order[kept_back:]), options=settings.options(), held_out=held_out
+        model.network, loss, data.rows(order[kept_back:]), options=settings.options(), held_out=held_out
     )
     return model, history

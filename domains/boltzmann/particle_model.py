@@ -25,8 +25,9 @@ from sciffusion.estimators.validation import (
 from .assembling import Law, assemble, check_exponent, divide
 from .boltzmann_sample import BoltzmannSample
 from .configurations import check_configurations
-from .density import log_density
+from .density import log_density, unnormalised_log_density
 from .draws import CONTROLS, DrawSettings, ScaledReward, ScoreSource, run_systems
+from .handed_reward import HandedReward
 from .rewards import combined_reward
 from .score_model import ScoreModel
 from .sources import learned_source
@@ -94,8 +95,8 @@ class ParticleModel(DiffusionEstimator):
             over kT at the temperature of the draws.
         control : {"vcg", "ecg", "langevin", "none", "guidance"}, default "vcg"
             How the drift is bent beyond guidance (see `sciffusion.sampling.DriftLiteSampler`); "none" leaves
-            all to the weights, "guidance" leaves out the weights and is biased. "ecg" needs log densities,
-            which a learned score has not.
+            all to the weights, "guidance" leaves out the weights and is biased. "ecg" needs log densities:
+            a model learned with `energy_based`.
         particles : int >= 2, optional
             Particles of a system, in place of `particles`; ``n`` is divided evenly over systems.
         nfe : int >= 2, optional
@@ -138,6 +139,8 @@ class ParticleModel(DiffusionEstimator):
         law = self._law(temperature)
         source = self._source(n_probes)
         combined = combined_reward(reward, potential, law.kt)
+        if combined is not None and law.chiral_centre is not None:
+            combined = HandedReward(combined, law.chiral_centre, law.hand)
         settings = DrawSettings(
             control=control,
             resample=check_boolean("resample", resample),
@@ -158,7 +161,8 @@ class ParticleModel(DiffusionEstimator):
 
     def _law(self, temperature: float | None) -> Law:
         heat = self.temperature_ if temperature is None else temperature
-        kt = self._thermal_energy(heat)
+        # By the units of the fit, whatever the parameter says now.
+        kt = check_number("temperature", heat, low=0.0, open_low=True) * self.kT_ / self.temperature_
         gamma = check_exponent(self.kT_ / kt, float(heat), self.temperature_)
         if self.chiral_centre is None or self.hand_ is None:
             return Law(float(heat), kt, gamma, None, 1)
@@ -177,7 +181,7 @@ class ParticleModel(DiffusionEstimator):
         return learned_source(self._model_, shape, self._ends_, n_probes)
 
     def score_samples(
-        self, X: Any, *, nfe: int | None = None, n_probes: int | None = None
+        self, X: Any, *, nfe: int | None = None, n_probes: int | None = None, normalised: bool = True
     ) -> NDArray[np.float64]:
         """Return the log density of configurations at the temperature of the training data.
 
@@ -189,12 +193,20 @@ class ParticleModel(DiffusionEstimator):
             Score evaluations, each with its divergence; `nfe` by default.
         n_probes : int, optional
             As for `sample`; estimates with probes are unbiased, and noisy.
+        normalised : bool, default True
+            False returns log densities up to a constant, at one evaluation and without noise, from models
+            that know them: those learned with `energy_based`, or made with a `log_density`.
 
         Returns
         -------
         ndarray of shape (n,)
             In nats, of centred positions in the unit of X. Its differences are those of :math:`-U/kT`; for a
             chiral centre the density of both hands together.
+
+        Raises
+        ------
+        ValueError
+            For configurations that do not fit the model, or ``normalised=False`` where it knows no densities.
         """
         check_is_fitted(self)
         positions = check_configurations("X", X, shape=(self.n_atoms_, self.n_dimensions_))
@@ -202,6 +214,8 @@ class ParticleModel(DiffusionEstimator):
         source = self._source(n_probes)
         device = self._compute_device()
         scaled = torch.from_numpy(positions / source.length).float().to(device)
+        if not check_boolean("normalised", normalised):
+            return unnormalised_log_density(source, scaled, self._generator(_DENSITY))
         with torch.no_grad():
             values = log_density(source, scaled, steps, self._generator(_DENSITY))
         shifted: NDArray[np.float64] = values - source.dof * math.log(source.length)

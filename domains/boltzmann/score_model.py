@@ -15,6 +15,9 @@ from torch import Tensor
 
 from sciffusion.continuous import EDMPreconditioning, NetworkDenoiser, Trigonometric
 from sciffusion.networks.egnn import EquivariantNetwork, ParticleFrame
+from sciffusion.networks.egnn_energy import EquivariantEnergy
+
+from .energy_model import EnergyDenoiser
 
 __all__ = ["PATH", "ScoreModel", "build_score_model", "place_bumps"]
 
@@ -28,7 +31,7 @@ class ScoreModel(NamedTuple):
     Parameters
     ----------
     network : EquivariantNetwork
-        On scaled positions.
+        On scaled positions; an `EquivariantEnergy` for models that know log densities.
     length : float
         Unit of the scaled positions, in the unit of the data.
     local_scale : float
@@ -42,14 +45,28 @@ class ScoreModel(NamedTuple):
     def denoiser(self, network: Any = None) -> NetworkDenoiser:
         """Return the denoiser on the path, of another network of the same kind if one is given."""
         preconditioning = EDMPreconditioning(1.0, local_scale=self.local_scale)
-        return NetworkDenoiser(self.network if network is None else network, PATH, "x0", preconditioning)
+        kind = EnergyDenoiser if self.energy_based else NetworkDenoiser
+        return kind(self.network if network is None else network, PATH, "x0", preconditioning)
+
+    @property
+    def energy_based(self) -> bool:
+        """Whether the network is one of energies."""
+        return isinstance(self.network, EquivariantEnergy)
 
 
 def build_score_model(
-    frame: ParticleFrame, bumps: Tensor, *, length: float, local_scale: float, width: int, depth: int
+    frame: ParticleFrame,
+    bumps: Tensor,
+    *,
+    length: float,
+    local_scale: float,
+    width: int,
+    depth: int,
+    energy_based: bool = False,
 ) -> ScoreModel:
     """Return an untrained model of a system."""
-    network = EquivariantNetwork(frame, width=width, depth=depth, bumps=bumps)
+    kind = EquivariantEnergy if energy_based else EquivariantNetwork
+    network = kind(frame, width=width, depth=depth, bumps=bumps)
     return ScoreModel(network.to(torch.float32), length, local_scale)
 
 

@@ -30,10 +30,12 @@ def learned_source(
     field = DenoiserField(model.denoiser(), None, n_probes, Subspace(centre, dof))
     network = model.network
     pairs = atoms * (atoms - 1) // 2 + atoms
-    bytes_per_item = _BYTES_A_PAIR * pairs * network.width * (len(network.layers) + 1)
+    passes = 3 if model.energy_based else 1  # energies are differentiated once more
+    bytes_per_item = passes * _BYTES_A_PAIR * pairs * network.width * (len(network.layers) + 1)
     return ScoreSource(
-        ChunkedField(field, bytes_per_item), PATH, shape, model.length, ends, centre, dof, model.local_scale
-    )
+        ChunkedField(field, bytes_per_item), PATH, shape, model.length, ends, centre, dof, model.local_scale,
+        unit_variance=True,
+    )  # fmt: skip
 
 
 def outside_source(

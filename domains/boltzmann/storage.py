@@ -37,7 +37,7 @@ def restored_model(
     )
     model = build_score_model(
         frame, weights["bumps"], length=float(values["length"]), local_scale=float(values["local_scale"]),
-        width=settings.width, depth=settings.depth,
+        width=settings.width, depth=settings.depth, energy_based=settings.energy_based,
     )  # fmt: skip
     model.network.load_state_dict(weights)
     model.network.eval()

@@ -63,7 +63,13 @@ class ParticleFrame(NamedTuple):
     pair_stds: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, kinds: Sequence[int], bonds: Sequence[tuple[int, int]] = ()) -> ParticleFrame:
+    def of(
+        cls,
+        x: Tensor,
+        kinds: Sequence[int],
+        bonds: Sequence[tuple[int, int]] = (),
+        weights: Tensor | None = None,
+    ) -> ParticleFrame:
         """Measure the distances of configurations.
 
         Parameters
@@ -75,6 +81,8 @@ class ParticleFrame(NamedTuple):
         bonds : sequence of pairs of int
             Pairs of one kind of particles are also told apart by how many bonds, up to three, lie between
             them.
+        weights : Tensor of shape (batch,), optional
+            Weights of the configurations; equal by default.
         """
         kinds = tuple(int(kind) for kind in kinds)
         first, second = torch.triu_indices(len(kinds), len(kinds), 1)
@@ -82,8 +90,10 @@ class ParticleFrame(NamedTuple):
         distances = (x[:, first] - x[:, second]).norm(dim=-1).double().cpu()
         empty = torch.zeros(count, dtype=torch.float64)
         groups = empty.index_add(0, number, torch.ones(len(number), dtype=torch.float64))
-        mean = empty.index_add(0, number, distances.mean(0)) / groups
-        square = empty.index_add(0, number, distances.square().mean(0)) / groups
+        share = torch.ones(len(x)) if weights is None else weights.cpu()
+        share = (share.double() / share.double().sum()).unsqueeze(-1)
+        mean = empty.index_add(0, number, (share * distances).sum(0)) / groups
+        square = empty.index_add(0, number, (share * distances.square()).sum(0)) / groups
         std = (square - mean**2).clamp_min(1e-12).sqrt()
         return cls(kinds, tuple(number.tolist()), mean[number].float(), std[number].float())
 
@@ -136,6 +146,20 @@ class _Layer(nn.Module):
         gathered = (incidence @ pairs) / incidence.shape[0]
         hidden = nn.functional.silu(self.of_particle(particles) + self.of_pairs(gathered) + for_particles)
         return pairs, particles + self.to_particle(hidden)
+
+
+class _States(NamedTuple):
+    """States of pairs and particles after all layers, and what went into them."""
+
+    x: Tensor
+    along: Tensor
+    length: Tensor
+    excess: Tensor
+    spread: Tensor
+    features: Tensor
+    level: Tensor
+    pairs: Tensor
+    particles: Tensor
 
 
 class EquivariantNetwork(nn.Module):
@@ -198,11 +222,8 @@ class EquivariantNetwork(nn.Module):
         self.layers = nn.ModuleList(_Layer(width) for _ in range(depth))
         self.pair_readout = nn.Linear(width, 2)
         self.particle_readout = nn.Linear(width, 1)
-        for readout in (
-            self.pair_readout,
-            self.particle_readout,
-            self.bump_force,
-        ):  # starts as the zero field
+        # Starts as the zero field.
+        for readout in (self.pair_readout, self.particle_readout, self.bump_force):
             nn.init.zeros_(readout.weight)
             nn.init.zeros_(readout.bias)
 
@@ -223,27 +244,33 @@ class EquivariantNetwork(nn.Module):
         Tensor
             Shape of ``x``, with mean zero over the particles.
         """
+        states = self._states(x, noise)
+        steady, harmonic = self.pair_readout(states.pairs).unbind(-1)
+        direct = (states.features @ self.bump_force(states.level).unsqueeze(-1)).squeeze(-1)
+        pull = (steady + states.excess * harmonic + direct) / states.length
+        moved = self.signed @ (pull.unsqueeze(-1) * states.along)
+        return centre(moved + self.particle_readout(states.particles) * states.x)
+
+    def _states(self, x: Tensor, noise: Tensor) -> _States:
+        """Return the last states of pairs and particles, and what they were made of."""
         x = centre(x)
         along = self.signed.mT @ x
         length = (along.square().sum(-1) + _SMALLEST_DISTANCE**2).sqrt()
         level = self.level(_noise_features(noise))
-        excess = self._excess(length, noise)
+        excess, spread = self._excess(length, noise)
         features = self._features(length, excess)
         pairs, particles = self._start(features, level)
         for layer in self.layers:
             pairs, particles = layer(pairs, particles, level, self.incidence)
-        steady, harmonic = self.pair_readout(pairs).unbind(-1)
-        direct = (features @ self.bump_force(level).unsqueeze(-1)).squeeze(-1)
-        pull = (steady + excess * harmonic + direct) / length
-        moved = self.signed @ (pull.unsqueeze(-1) * along) + self.particle_readout(particles) * x
-        return centre(moved)
+        return _States(x, along, length, excess, spread, features, level, pairs, particles)
 
-    def _excess(self, length: Tensor, noise: Tensor) -> Tensor:
-        """Return how far the lengths are from their means, in standard deviations of noisy pairs."""
+    def _excess(self, length: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far lengths are from their means, in standard deviations of noisy pairs, and these."""
         ratio = torch.exp(8.0 * noise).unsqueeze(-1)  # squared noise to signal
         alpha_squared = 1.0 / (1.0 + ratio)
         variance = alpha_squared * (self.pair_stds.square() + 2.0 * ratio)
-        return (length - alpha_squared.sqrt() * self.pair_means) / variance.sqrt()
+        spread = variance.sqrt()
+        return (length - alpha_squared.sqrt() * self.pair_means) / spread, spread
 
     def _features(self, length: Tensor, excess: Tensor) -> Tensor:
         """Return bumps over the lengths and two smooth functions of them, ``(batch, pairs, features)``."""
