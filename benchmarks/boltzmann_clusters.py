@@ -154,7 +154,8 @@ class TaskRun:
             rows[method] = self._row(method, plan, systems, known)
             print(f"  W1(E) {rows[method]['w1_energy']:.4g}, MMD {rows[method]['mmd']:.4g}", flush=True)
         rows = {name: rows[name] for name in METHODS if name in rows} | {FLOOR: self._floor()}
-        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method").reset_index()
+        table = pd.DataFrame.from_dict(rows, orient="index").reindex(list(rows))
+        table = table.rename_axis("method").reset_index()
         table.insert(0, "task", self.task.name)
         table.insert(1, "stem", self.task.stem)
         return table, draws

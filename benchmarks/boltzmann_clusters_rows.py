@@ -84,7 +84,7 @@ class ClusterTask:
 
 
 _ALL = dict.fromkeys(METHODS, 5)
-_FEWER = {"pure guidance": 5, "G-SMC": 5, "G-SMC, equal time": 5, "VCG": 2, "VCG-SMC": 5, "ECG-SMC": 5}
+_FEWER = _ALL | {"G-SMC, equal time": 3, "VCG": 2}
 _FEWEST = {"pure guidance": 2, "G-SMC": 2, "VCG-SMC": 2}
 TASKS = {
     task.stem: task

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -220,8 +222,9 @@ class _Tiny:
 
     def __init__(self, name: str) -> None:
         self.wanted = SETS[name]
+        self.load = lru_cache(self._load)
 
-    def load(self, seed: int = 0, **_: Any) -> Any:
+    def _load(self, seed: int = 0, **_: Any) -> Any:
         return make_dw4(
             300, self.wanted.temperature, oscillator=self.wanted.oscillator, columns=8, thinning=5,
             burn_in=200, cache=False, random_state=seed,
@@ -232,6 +235,9 @@ class _Tiny:
 def test_the_whole_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = {name: _Tiny(name) for name in SETS if name.startswith("dw4")}
     monkeypatch.setattr(boltzmann_clusters, "SETS", tiny)
+    few = replace(TASKS["dw4_tilting"], systems={"VCG-SMC": 5})
+    tasks = {"dw4_annealing": TASKS["dw4_annealing"], "dw4_tilting": few}
+    monkeypatch.setattr(boltzmann_clusters, "TASKS", tasks)
     monkeypatch.setattr(boltzmann_clusters, "QUICK", Plan(particles=20, most_systems=2, nfe=6))
     command = ["--quick", "--check", "--only", "dw4", "--out", str(tmp_path)]
     assert main(command) == 0
