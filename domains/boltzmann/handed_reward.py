@@ -74,4 +74,5 @@ class HandedReward:
         first, second, third = units.unbind(1)
         product = self.hand * (first * torch.linalg.cross(second, third)).sum(-1)
         u = (0.5 * (1.0 + product / _FLAT)).clamp(0.0, 1.0)
-        return u**3 * (6.0 * u**2 - 15.0 * u + 10.0)
+        share: Tensor = u**3 * (6.0 * u**2 - 15.0 * u + 10.0)
+        return share
