@@ -62,7 +62,8 @@ def log_energy(network: Any, local_scale: float, y: Tensor, level: Tensor) -> Te
     scale = torch.sqrt(1.0 + square)
     inside = y / (scale.reshape(-1, 1, 1) if scale.ndim else scale)
     start = -0.5 * y.square().flatten(1).sum(1) / (1.0 + square)
-    return start + network.energy(inside, 0.25 * level) / torch.sqrt(square + local_scale**2)
+    found: Tensor = start + network.energy(inside, 0.25 * level) / torch.sqrt(square + local_scale**2)
+    return found
 
 
 class EnergyDenoiser(NetworkDenoiser):
@@ -112,7 +113,8 @@ def residual_variance(
             parts.append(steady - square * divergence)
     first, second = (part - part.mean() for part in parts)
     scale = (square + local_scale**2) ** 2 / (square**2 * _dof(y))
-    return scale * (first * second).sum() / (len(y) - 1)
+    penalty: Tensor = scale * (first * second).sum() / (len(y) - 1)
+    return penalty
 
 
 def _dof(y: Tensor) -> int:

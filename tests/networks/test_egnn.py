@@ -1,0 +1,143 @@
+"""Equivariant networks of particles, and energies whose gradients they are."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sciffusion.networks.egnn import EquivariantNetwork, ParticleFrame, centre
+from sciffusion.networks.egnn_energy import EquivariantEnergy
+from sciffusion.testing.equivariance import assert_equivariant
+
+CHAIN = ((0, 1), (1, 2), (2, 3), (3, 4))
+KINDS: list[type[EquivariantNetwork]] = [EquivariantNetwork, EquivariantEnergy]
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _positions(count: int = 6, atoms: int = 5, dimensions: int = 3) -> Tensor:
+    return centre(torch.randn(count, atoms, dimensions, generator=_generator()))
+
+
+def _network(
+    kind: type[EquivariantNetwork] = EquivariantNetwork,
+    kinds: tuple[int, ...] = (0,) * 5,
+    bonds: tuple[tuple[int, int], ...] = (),
+    dimensions: int = 3,
+) -> EquivariantNetwork:
+    """Return a network in float64 whose weights are all random."""
+    frame = ParticleFrame.of(_positions(200, len(kinds), dimensions), kinds, bonds)
+    network = kind(frame, width=8, depth=2)
+    with torch.no_grad():
+        for number, weight in enumerate(network.parameters()):
+            weight.copy_(0.4 * torch.randn(weight.shape, generator=_generator(number)))
+    return network.double()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("kinds", [(0, 0, 0, 0, 0), (0, 1, 0, 1, 1)])
+def test_outputs_turn_mirror_and_permute_with_particles(
+    kind: type[EquivariantNetwork], dimensions: int, kinds: tuple[int, ...]
+) -> None:
+    network = _network(kind, kinds, dimensions=dimensions)
+    assert_equivariant(network, (5, dimensions), atom_types=kinds, centred=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bonds_tell_particles_of_one_kind_apart(kind: type[EquivariantNetwork]) -> None:
+    network = _network(kind, bonds=CHAIN)
+    assert_equivariant(network, (5, 3), atom_types=(0, 1, 2, 3, 4), centred=True)
+    # The mirror of the chain is a symmetry of its bonds; exchange of a middle and an end atom is none.
+    x, noise = _positions().double(), torch.zeros(6, dtype=torch.float64)
+    for order, allowed in (([4, 3, 2, 1, 0], True), ([2, 1, 0, 3, 4], False)):
+        gap = network(x[:, order], noise) - network(x, noise)[:, order]
+        assert (float(gap.detach().abs().max()) < 1e-9) is allowed
+
+
+def test_kinds_of_pairs_are_counted_by_kinds_and_bonds() -> None:
+    x = _positions(300)
+    alike = ParticleFrame.of(x, (0,) * 5)
+    assert set(alike.pair_kinds) == {0}
+    mixed = ParticleFrame.of(x, (0, 0, 1, 1, 1))
+    assert len(set(mixed.pair_kinds)) == 3
+    bonded = ParticleFrame.of(x, (0,) * 5, CHAIN)
+    # Pairs (0, 1), (0, 2), (0, 3), (0, 4) lie 1, 2, 3 and more bonds apart.
+    assert len(set(bonded.pair_kinds[:4])) == 4
+    assert bonded.pair_kinds[0] == bonded.pair_kinds[4]  # (0, 1) and (1, 2)
+
+
+def test_frames_measure_distances_with_weights() -> None:
+    x, weights = _positions(4), torch.tensor([1.0, 0.0, 2.0, 0.0])
+    repeated = x[[0, 2, 2]]
+    found = ParticleFrame.of(x, range(5), (), weights)
+    expected = ParticleFrame.of(repeated, range(5))
+    torch.testing.assert_close(found.pair_means, expected.pair_means)
+    torch.testing.assert_close(found.pair_stds, expected.pair_stds)
+    distances = (repeated[:, 0] - repeated[:, 1]).norm(dim=-1)
+    torch.testing.assert_close(found.pair_means[0], distances.mean())
+    torch.testing.assert_close(found.pair_stds[0], distances.std(correction=0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_levels_equals_single_levels(kind: type[EquivariantNetwork]) -> None:
+    network, x = _network(kind), _positions().double()
+    levels = torch.linspace(-1.0, 0.8, 6, dtype=torch.float64)
+    together = network(x, levels)
+    for row, level in enumerate(levels):
+        torch.testing.assert_close(network(x[row : row + 1], level)[0], together[row])
+    assert not torch.allclose(together[0], network(x[:1], levels[5])[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_network_is_the_zero_field_and_moves_with_the_first_step(
+    kind: type[EquivariantNetwork],
+) -> None:
+    x, noise = _positions(), torch.zeros(6)
+    network = kind(ParticleFrame.of(x, (0,) * 5), width=8, depth=1)
+    assert not network(x, noise).detach().any()
+    (network(x, noise) - x).square().mean().backward()
+    readouts: list[nn.Linear] = [network.pair_readout, network.particle_readout, network.bump_force]
+    for readout in readouts:
+        assert readout.weight.grad is not None
+        assert float(readout.weight.grad.abs().max()) > 0.0
+
+
+def test_the_excess_is_linear_in_a_stiff_bond() -> None:
+    # Lengths in standard deviations of noisy pairs, means shrunk with the signal.
+    network = _network()
+    level = 0.25 * torch.tensor([math.log(0.5)], dtype=torch.float64)
+    length = torch.full((1, 10), 2.0, dtype=torch.float64)
+    excess, spread = network._excess(length, level)
+    alpha_squared = 1.0 / 1.25
+    variance = alpha_squared * (network.pair_stds**2 + 2.0 * 0.25)
+    torch.testing.assert_close(spread[0], variance.sqrt())
+    torch.testing.assert_close(excess[0], (2.0 - alpha_squared**0.5 * network.pair_means) / variance.sqrt())
+
+
+def test_energies_do_not_change_with_the_frame_and_give_the_field() -> None:
+    network = _network(EquivariantEnergy)
+    assert isinstance(network, EquivariantEnergy)
+    x, noise = _positions().double(), torch.linspace(-1.0, 0.5, 6, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=_generator(3)).double())[0]
+    torch.testing.assert_close(network.energy(x @ turn + 2.0, noise), network.energy(x, noise))
+    along = centre(torch.randn(x.shape, generator=_generator(4)).double())
+    step = 1e-5
+    change = (network.energy(x + step * along, noise) - network.energy(x - step * along, noise)) / (2 * step)
+    torch.testing.assert_close((network(x, noise) * along).flatten(1).sum(1), change, rtol=1e-6, atol=1e-7)
+
+
+def test_energies_can_be_asked_without_gradients_and_in_inference_mode() -> None:
+    network, x, noise = _network(EquivariantEnergy), _positions().double(), torch.zeros(()).double()
+    expected = network(x, noise).detach()
+    with torch.no_grad():
+        found = network(x, noise)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x + 0.0, noise + 0.0), expected)
