@@ -90,7 +90,8 @@ def weights_table(rows: pd.DataFrame) -> str:
     names = {
         "systems": "systems", "n": "particles", "min_ess": "least ESS/N", "resamplings": "resamplings",
         "ancestors": "ancestors/N", "log_normaliser": "log normaliser", "log_normaliser_error": "its error",
-        "known": "known", "known_error": "error of known", "free_energy": "F - F0", "free_energy_known": "known F - F0",
+        "known": "known", "known_error": "error of known", "free_energy": "F - F0",
+        "free_energy_known": "known F - F0",
         "cpu_seconds": "CPU s", "cpu_ms": "CPU ms a particle", "lost": "lost",
     }  # fmt: skip
     shown = rows[rows["method"] != FLOOR].set_index("method").reindex(columns=list(names))
