@@ -24,13 +24,17 @@ _LARGEST_EXPONENT = 20.0
 
 
 class Law(NamedTuple):
-    """The law drawn from: temperature, thermal energy, exponent, and the hand wanted of a chiral centre."""
+    """The law drawn from: temperature, thermal energy, exponent, and the hand wanted of a chiral centre.
+
+    `symmetric` says that the model is an even mixture of both hands; else it has learned the one.
+    """
 
     temperature: float
     kt: float
     gamma: float
     chiral_centre: tuple[int, ...] | None
     hand: int
+    symmetric: bool
 
 
 def check_exponent(gamma: float, temperature: float, training_temperature: float) -> float:
@@ -85,7 +89,7 @@ def assemble(runs: list[SampleResult], source: ScoreSource, law: Law, n: int) ->
 def _shift(source: ScoreSource, law: Law) -> float:
     """Return what units and hands add to the log normaliser (see `sciffusion.domains.boltzmann.draws`)."""
     shift = -(law.gamma - 1.0) * source.dof * math.log(source.length)
-    return shift + (0.0 if law.chiral_centre is None else (law.gamma - 1.0) * math.log(2.0))
+    return shift + ((law.gamma - 1.0) * math.log(2.0) if law.symmetric else 0.0)
 
 
 def _log_weights(reports: list[ParticleReport], n: int) -> NDArray[np.float64]:

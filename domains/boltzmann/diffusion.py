@@ -56,8 +56,10 @@ class BoltzmannDiffusion(ParticleModel):
         Of energies. In reduced units the thermal energy kT is the temperature itself, otherwise
         temperatures are in kelvin. Lengths are in any unit, that of X; forces are energies over it.
     chiral_centre : sequence of four int, optional
-        A centre and three of its neighbours. The network cannot tell mirror images apart and draws both;
-        with this, draws of the other hand than the training data's are reflected, which is exact.
+        A centre and three of its neighbours. Distances cannot tell mirror images apart; with this the network
+        sees the triple product of the centre, too, and learns the hand of the training data. The few draws
+        of the other hand are reflected (`BoltzmannSample.reflected_share` says how many). Leave it out where
+        the law has both hands.
     local_scale : float, optional
         Smallest length on which the density varies, in the unit of X. By default from the forces, else
         guessed from distances between neighbours.
@@ -247,7 +249,8 @@ class BoltzmannDiffusion(ParticleModel):
         if scale is not None:
             scale = check_number("local_scale", scale, low=0.0, open_low=True)
         data = scaled_set(positions, known, weights, kt, scale)
-        frame = ParticleFrame.of(data.positions, kinds, bonds, data.weights)
+        chiral = None if self.hand_ is None else tuple(int(one) for one in self.chiral_centre or ())
+        frame = ParticleFrame.of(data.positions, kinds, bonds, data.weights, chiral)
         with self._private_streams(_TRAINING):
             self._model_, self.history_ = train_score_model(
                 settings, data, frame, self._generator(_TRAINING), self._train
@@ -349,7 +352,8 @@ class BoltzmannDiffusion(ParticleModel):
             Standard deviation of the law along its stiffest directions, roughly; without it no Langevin moves
             are made at the end of draws.
         chiral_centre, nfe, particles, device
-            As for the class; draws of the other hand than 1 are reflected.
+            As for the class. The score is taken to be the same for mirror images: draws of the other hand
+            than 1 are reflected, which is exact.
 
         Returns
         -------

@@ -166,8 +166,9 @@ def train_score_model(
         Trains in place, as `DiffusionEstimator._train` does.
     """
     model = build_score_model(
-        frame, place_bumps(data.positions), length=data.length, local_scale=data.local_scale,
-        width=settings.width, depth=settings.depth, energy_based=settings.energy_based,
+        frame, place_bumps(data.positions, data.local_scale), length=data.length,
+        local_scale=data.local_scale, width=settings.width, depth=settings.depth,
+        energy_based=settings.energy_based,
     )  # fmt: skip
     noise = NoiseRange(settings.min_noise * data.local_scale, settings.max_noise, data.local_scale)
     objective = ParticleObjective(model.denoiser, data.local_scale, noise)

@@ -139,7 +139,7 @@ class ParticleModel(DiffusionEstimator):
         law = self._law(temperature)
         source = self._source(n_probes)
         combined = combined_reward(reward, potential, law.kt)
-        if combined is not None and law.chiral_centre is not None:
+        if combined is not None and law.symmetric and law.chiral_centre is not None:
             combined = HandedReward(combined, law.chiral_centre, law.hand)
         settings = DrawSettings(
             control=control,
@@ -165,8 +165,10 @@ class ParticleModel(DiffusionEstimator):
         kt = check_number("temperature", heat, low=0.0, open_low=True) * self.kT_ / self.temperature_
         gamma = check_exponent(self.kT_ / kt, float(heat), self.temperature_)
         if self.chiral_centre is None or self.hand_ is None:
-            return Law(float(heat), kt, gamma, None, 1)
-        return Law(float(heat), kt, gamma, tuple(int(one) for one in self.chiral_centre), self.hand_)
+            return Law(float(heat), kt, gamma, None, 1, False)
+        centre = tuple(int(one) for one in self.chiral_centre)
+        frame = getattr(self, "_frame_", None)
+        return Law(float(heat), kt, gamma, centre, self.hand_, frame is None or frame.chiral is None)
 
     def _source(self, n_probes: int | None) -> ScoreSource:
         if n_probes is not None:

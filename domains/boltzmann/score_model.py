@@ -21,6 +21,8 @@ from .energy_model import EnergyDenoiser
 
 __all__ = ["PATH", "ScoreModel", "build_score_model", "place_bumps"]
 
+_DENSE_BUMPS, _SPARSE_BUMPS = 16, 24
+
 #: Signal cos, noise sin: the variance of scaled positions is 1 at all times.
 PATH = Trigonometric()
 
@@ -70,8 +72,16 @@ def build_score_model(
     return ScoreModel(network.to(torch.float32), length, local_scale)
 
 
-def place_bumps(scaled: Tensor, count: int = 24) -> Tensor:
-    """Return centres of bumps from 0 to beyond the largest distance in scaled positions."""
+def place_bumps(scaled: Tensor, local_scale: float) -> Tensor:
+    """Return centres of bumps from 0 to beyond the largest distance in scaled positions.
+
+    They are dense, by three quarters of the smallest scale of the density, from the smallest distance in the
+    data on, where walls are.
+    """
     first, second = torch.triu_indices(scaled.shape[1], scaled.shape[1], 1)
-    largest = float((scaled[:2000, first] - scaled[:2000, second]).norm(dim=-1).max())
-    return torch.linspace(0.0, 1.2 * max(largest, 4.0), count)
+    distances = (scaled[:2000, first] - scaled[:2000, second]).norm(dim=-1)
+    spacing = 0.75 * local_scale
+    dense = float(distances.min()) - spacing + spacing * torch.arange(_DENSE_BUMPS)
+    sparse = torch.linspace(0.0, 1.2 * max(float(distances.max()), 4.0), _SPARSE_BUMPS)
+    outside = (sparse < dense[0] - 0.5 * spacing) | (sparse > dense[-1] + 0.5 * spacing)
+    return torch.cat([dense, sparse[outside]]).sort().values

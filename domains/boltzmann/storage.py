@@ -24,6 +24,7 @@ def stored_model(model: ScoreModel, frame: ParticleFrame) -> tuple[dict[str, Ten
         "pair_kinds": list(frame.pair_kinds),
         "length": model.length,
         "local_scale": model.local_scale,
+        "chiral": None if frame.chiral is None else list(frame.chiral),
     }
 
 
@@ -33,8 +34,9 @@ def restored_model(
     """Return the model and the frame that were stored."""
     weights = {name.removeprefix(_PREFIX): value for name, value in tensors.items()}
     frame = ParticleFrame(
-        tuple(values["kinds"]), tuple(values["pair_kinds"]), weights["pair_means"], weights["pair_stds"]
-    )
+        tuple(values["kinds"]), tuple(values["pair_kinds"]), weights["pair_means"], weights["pair_stds"],
+        None if values.get("chiral") is None else tuple(values["chiral"]),
+    )  # fmt: skip
     model = build_score_model(
         frame, weights["bumps"], length=float(values["length"]), local_scale=float(values["local_scale"]),
         width=settings.width, depth=settings.depth, energy_based=settings.energy_based,

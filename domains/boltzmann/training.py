@@ -15,8 +15,10 @@ at
 
 D the number of dimensions, since the two are uncorrelated; for Gaussian data of standard deviation
 :math:`\ell` the mixture is the score itself.  The target of the network's raw output has mean square 1 at
-every noise level then.  Without forces (w = 0) it is :math:`1 + \ell^2/\tilde\sigma^2`, by which the loss is
-divided.  The length :math:`\ell` and the closed form of w are constructions of this library.
+every noise level then, and a conditional variance of about :math:`\tilde\sigma^2 / (\tilde\sigma^2 +
+\ell^2)`, by which (or by .03 if that is more) the loss is divided.  Without forces (w = 0) the mean square
+is :math:`1 + \ell^2/\tilde\sigma^2`, which divides the loss in its place.  The length :math:`\ell`, the
+closed form of w and the weighting are constructions of this library.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ from sciffusion.networks.egnn import centre
 
 __all__ = ["NoiseRange", "ParticleObjective"]
 
-_INNER_SHARE = 0.7
+_LOW_SHARE, _INNER_SHARE = 0.2, 0.65
+#: With forces targets are nearly exact at small noise; the loss there weighs more, by at most one over this.
+_LEAST_VARIANCE = 0.03
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,14 @@ class NoiseRange:
     def sample(self, uniforms: Tensor) -> Tensor:
         """Map uniform numbers to levels; each part is spaced evenly in its logarithm."""
         low = max(self.local_scale / 3.0, self.low)
-        high = min(6.0 * self.local_scale, self.high)
-        inner = low * (high / low) ** (uniforms / _INNER_SHARE)
-        outer = self.low * (self.high / self.low) ** ((uniforms - _INNER_SHARE) / (1.0 - _INNER_SHARE))
-        return torch.where(uniforms < _INNER_SHARE, inner, outer)
+        high = max(min(6.0 * self.local_scale, self.high), low)
+        below = self.low * (low / self.low) ** (uniforms / _LOW_SHARE)
+        inner = low * (high / low) ** ((uniforms - _LOW_SHARE) / _INNER_SHARE)
+        rest = 1.0 - _LOW_SHARE - _INNER_SHARE
+        above = high * (self.high / high) ** ((uniforms - _LOW_SHARE - _INNER_SHARE) / rest)
+        return torch.where(
+            uniforms < _LOW_SHARE, below, torch.where(uniforms < _LOW_SHARE + _INNER_SHARE, inner, above)
+        )
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,10 @@ class ParticleObjective:
         error = denoiser.predict(state, times).value - wanted
         raw = align(((levels**2 + 1.0) * (levels**2 + local**2)).sqrt() / levels**2, x0)
         losses = (raw * error).square().flatten(1).mean(1)
-        if not scores:
-            losses = losses / (1.0 + (local / levels) ** 2)
+        losses = losses * self._precision(levels, bool(scores))
         return (weights * losses).sum() / weights.sum().clamp_min(1e-12)
+
+    def _precision(self, levels: Tensor, with_scores: bool) -> Tensor:
+        """Return one over the variance of the target of the network's raw output, roughly."""
+        share = levels**2 / (levels**2 + self.local_scale**2)
+        return 1.0 / (share + _LEAST_VARIANCE * (1.0 - share)) if with_scores else share

@@ -20,7 +20,8 @@ and Welling, *E(n) Equivariant Graph Neural Networks*, arXiv 2102.09844, without
 from layer to layer; states of pairs that last, and the readout by unit vectors and :math:`z_{ij}`, are
 constructions of this library.
 
-A network of this kind cannot tell a configuration from its mirror image.
+Distances cannot tell a configuration from its mirror image; the triple product of a chiral centre can, where
+one is named.
 """
 
 from __future__ import annotations
@@ -55,12 +56,16 @@ class ParticleFrame(NamedTuple):
     pair_means, pair_stds : Tensor
         Mean and standard deviation of the distance of each pair, equal for pairs of one kind, shape
         ``(pairs,)``.
+    chiral : tuple of four int, optional
+        A centre and three of its neighbours whose triple product the network sees, so that it can tell a
+        configuration from its mirror image.
     """
 
     kinds: tuple[int, ...]
     pair_kinds: tuple[int, ...]
     pair_means: Tensor
     pair_stds: Tensor
+    chiral: tuple[int, ...] | None = None
 
     @classmethod
     def of(
@@ -69,6 +74,7 @@ class ParticleFrame(NamedTuple):
         kinds: Sequence[int],
         bonds: Sequence[tuple[int, int]] = (),
         weights: Tensor | None = None,
+        chiral: tuple[int, ...] | None = None,
     ) -> ParticleFrame:
         """Measure the distances of configurations.
 
@@ -83,6 +89,8 @@ class ParticleFrame(NamedTuple):
             them.
         weights : Tensor of shape (batch,), optional
             Weights of the configurations; equal by default.
+        chiral : tuple of four int, optional
+            As for the class.
         """
         kinds = tuple(int(kind) for kind in kinds)
         first, second = torch.triu_indices(len(kinds), len(kinds), 1)
@@ -95,7 +103,7 @@ class ParticleFrame(NamedTuple):
         mean = empty.index_add(0, number, (share * distances).sum(0)) / groups
         square = empty.index_add(0, number, (share * distances.square()).sum(0)) / groups
         std = (square - mean**2).clamp_min(1e-12).sqrt()
-        return cls(kinds, tuple(number.tolist()), mean[number].float(), std[number].float())
+        return cls(kinds, tuple(number.tolist()), mean[number].float(), std[number].float(), chiral)
 
 
 def _pair_kinds(kinds: Sequence[int], bonds: Sequence[tuple[int, int]]) -> tuple[Tensor, int]:
@@ -196,6 +204,7 @@ class EquivariantNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
+        self.chiral = frame.chiral
         count = len(frame.kinds)
         first, second = torch.triu_indices(count, count, 1)
         number = torch.as_tensor(frame.pair_kinds)
@@ -219,6 +228,7 @@ class EquivariantNetwork(nn.Module):
         self.bump_force = nn.Linear(width, n_bumps + 2)
         self.of_pair_kind = nn.Embedding(max(frame.pair_kinds) + 1, width)
         self.of_particle_kind = nn.Embedding(max(frame.kinds) + 1, width)
+        self.of_hand = None if frame.chiral is None else nn.Linear(2, width)
         self.layers = nn.ModuleList(_Layer(width) for _ in range(depth))
         self.pair_readout = nn.Linear(width, 2)
         self.particle_readout = nn.Linear(width, 1)
@@ -259,7 +269,7 @@ class EquivariantNetwork(nn.Module):
         level = self.level(_noise_features(noise))
         excess, spread = self._excess(length, noise)
         features = self._features(length, excess)
-        pairs, particles = self._start(features, level)
+        pairs, particles = self._start(features, level, x)
         for layer in self.layers:
             pairs, particles = layer(pairs, particles, level, self.incidence)
         return _States(x, along, length, excess, spread, features, level, pairs, particles)
@@ -277,12 +287,23 @@ class EquivariantNetwork(nn.Module):
         bumps = torch.exp(-0.5 * ((length.unsqueeze(-1) - self.bumps) / self.bump_widths).square())
         return torch.cat([bumps, excess.clamp(-8.0, 8.0).unsqueeze(-1), length.unsqueeze(-1)], -1)
 
-    def _start(self, features: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def _start(self, features: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first states of pairs and of particles."""
         mixed = self.of_bumps(features) + self.bump_level(level).unsqueeze(-2)
         pairs = nn.functional.silu(mixed + self.of_pair_kind(self.pair_kind))
         particles = self.of_particle_kind(self.particle_kind).expand(len(features), -1, -1)
+        if self.of_hand is not None and self.chiral is not None:
+            particles = particles + self.of_hand(_handedness(x, self.chiral)).unsqueeze(-2)
         return pairs, particles
+
+
+def _handedness(x: Tensor, chiral: tuple[int, ...]) -> Tensor:
+    """Return two smooth functions, in [-1, 1], of the triple product at a centre, shape ``(batch, 2)``."""
+    first, second, third = (x[:, place] - x[:, chiral[0]] for place in chiral[1:])
+    product = (first * torch.linalg.cross(second, third)).sum(-1)
+    volume = first.norm(dim=-1) * second.norm(dim=-1) * third.norm(dim=-1) + _SMALLEST_DISTANCE**3
+    share = product / volume
+    return torch.stack([share, (4.0 * share).tanh()], -1)
 
 
 def _spacings(centres: Tensor) -> Tensor:
