@@ -78,7 +78,7 @@ RECIPES = {
     ),
     "lennard_jones_13": Recipe(
         "Thirteen Lennard-Jones particles in a trap (LJ-13)", "lj13 T=1", "temperature=0.4",
-        (*CLUSTERS, "LJ-13"), SIZE | {"max_steps": 10_000, "batch_size": 192},
+        (*CLUSTERS, "LJ-13"), SIZE | {"max_steps": 8_000, "batch_size": 192},
     ),
     "alanine_dipeptide": Recipe(
         "Alanine dipeptide in implicit water", None, "temperature=300.0",

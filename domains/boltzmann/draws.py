@@ -25,8 +25,15 @@ from sciffusion.continuous.path import Path
 from sciffusion.estimators.chunking import chunk_slices
 from sciffusion.estimators.random_state import private_generator
 from sciffusion.sampling import SampleResult, log_snr_grid
-from sciffusion.sampling.driftlite import DriftLiteSampler, RewardValues, ScoreField, ScoreValues
+from sciffusion.sampling.driftlite import (
+    DriftLiteSampler,
+    RewardValues,
+    ScoreField,
+    ScoreValues,
+    signal_fraction,
+)
 from sciffusion.sampling.driftlite.fields import Subspace
+from sciffusion.sampling.driftlite.potential import RewardSchedule
 from sciffusion.sampling.driftlite.rewards import SmoothReward, as_smooth_reward
 
 from .moves import langevin_moves
@@ -163,6 +170,8 @@ class DrawSettings:
     seed : int
     langevin_steps : int
         Steps of Langevin moves at the last noise level.
+    reward_scale : float or None
+        Noise level, in scaled positions, at which half of the reward is there; 1 if None.
     extra : dict
         Further settings of `DriftLiteSampler`.
     """
@@ -175,7 +184,16 @@ class DrawSettings:
     reward: ScaledReward | None
     seed: int
     langevin_steps: int = 0
+    reward_scale: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reward_schedule(self) -> RewardSchedule:
+        """Share of the reward by the levels of the path: what noise of this level leaves of it."""
+        scale = self.reward_scale
+        if scale is None:
+            return signal_fraction
+        return lambda levels: 1.0 / (1.0 + (levels.noise_to_signal / scale) ** 2)
 
 
 def run_systems(
@@ -261,6 +279,7 @@ def _run_system(
         generator=generator,
         gamma=settings.gamma,
         reward=settings.reward,
+        reward_schedule=settings.reward_schedule,
         device=device,
         progress=progress,
     )

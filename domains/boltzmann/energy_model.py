@@ -125,7 +125,8 @@ def _probe(y: Tensor, generator: torch.Generator) -> Tensor:
     """Return centred probes of one length, for which isotropic Hessians give exact divergences."""
     normal = centre(torch.randn(y.shape, generator=generator, device=generator.device).to(y))
     length = normal.flatten(1).norm(dim=1).reshape(-1, 1, 1)
-    return normal * (math.sqrt(_dof(y)) / length)
+    scaled: Tensor = normal * (math.sqrt(_dof(y)) / length)
+    return scaled
 
 
 @dataclass(frozen=True)

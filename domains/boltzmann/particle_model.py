@@ -27,7 +27,6 @@ from .boltzmann_sample import BoltzmannSample
 from .configurations import check_configurations
 from .density import log_density, unnormalised_log_density
 from .draws import CONTROLS, DrawSettings, ScaledReward, ScoreSource, run_systems
-from .handed_reward import HandedReward
 from .rewards import combined_reward
 from .score_model import ScoreModel
 from .sources import learned_source
@@ -67,6 +66,7 @@ class ParticleModel(DiffusionEstimator):
         temperature: float | None = None,
         reward: Any = None,
         potential: Callable[[Tensor], Tensor] | None = None,
+        reward_scale: float | None = None,
         control: str = "vcg",
         particles: int | None = None,
         nfe: int | None = None,
@@ -93,6 +93,11 @@ class ParticleModel(DiffusionEstimator):
         potential : callable, optional
             An energy in `units` that is added to that of the system, in the same form: a reward of minus it
             over kT at the temperature of the draws.
+        reward_scale : float > 0, optional
+            Length on which reward and potential vary, in the unit of X: half of them is there when the noise
+            is as small. For a harmonic restraint of two atoms it is the square root of kT over twice the
+            stiffness. Stiff ones need it: by default they come in at the noise of the whole spread of the
+            data (of unit length with `from_score`), and particles may run away.
         control : {"vcg", "ecg", "langevin", "none", "guidance"}, default "vcg"
             How the drift is bent beyond guidance (see `sciffusion.sampling.DriftLiteSampler`); "none" leaves
             all to the weights, "guidance" leaves out the weights and is biased. "ecg" needs log densities:
@@ -138,9 +143,13 @@ class ParticleModel(DiffusionEstimator):
         check_choice("control", control, CONTROLS)
         law = self._law(temperature)
         source = self._source(n_probes)
-        combined = combined_reward(reward, potential, law.kt)
-        if combined is not None and law.symmetric and law.chiral_centre is not None:
-            combined = HandedReward(combined, law.chiral_centre, law.hand)
+        combined = combined_reward(reward, potential, law.kt, self._probes(n_probes))
+        if combined is not None and law.symmetric:
+            raise ValueError(
+                "reward and potential cannot be used with the chiral_centre of a score that is the same for "
+                "mirror images: draws of the other hand would be tilted by the reward of their mirror images; "
+                "leave chiral_centre out and give a reward that does not tell the hands apart"
+            )
         settings = DrawSettings(
             control=control,
             resample=check_boolean("resample", resample),
@@ -152,6 +161,9 @@ class ParticleModel(DiffusionEstimator):
             if random_state is None
             else integer_seed(random_state),
             langevin_steps=moves,
+            reward_scale=None
+            if reward_scale is None
+            else check_number("reward_scale", reward_scale, low=0.0, open_low=True) / source.length,
         )
         runs = run_systems(
             source, settings, divide(n, size), steps, device=self._compute_device(), n_jobs=n_jobs,
@@ -170,17 +182,19 @@ class ParticleModel(DiffusionEstimator):
         frame = getattr(self, "_frame_", None)
         return Law(float(heat), kt, gamma, centre, self.hand_, frame is None or frame.chiral is None)
 
-    def _source(self, n_probes: int | None) -> ScoreSource:
+    def _probes(self, n_probes: int | None) -> int | None:
+        """Return the number of probes for divergences, None for exact ones."""
         if n_probes is not None:
-            check_integer("n_probes", n_probes, low=1)
+            return check_integer("n_probes", n_probes, low=1)
+        return None if self.n_atoms_ * self.n_dimensions_ <= _FEW_COORDINATES else 1
+
+    def _source(self, n_probes: int | None) -> ScoreSource:
         outside: ScoreSource | None = getattr(self, "_outside_", None)
         if outside is not None:
             return outside
         shape = (self.n_atoms_, self.n_dimensions_)
-        if n_probes is None and shape[0] * shape[1] > _FEW_COORDINATES:
-            n_probes = 1
         self._on_device(self._model_.network)
-        return learned_source(self._model_, shape, self._ends_, n_probes)
+        return learned_source(self._model_, shape, self._ends_, self._probes(n_probes))
 
     def score_samples(
         self, X: Any, *, nfe: int | None = None, n_probes: int | None = None, normalised: bool = True

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sciffusion.sampling.driftlite import RewardValues, Subspace
+from sciffusion.sampling.driftlite import DifferentiableReward, RewardValues, Subspace
 from sciffusion.sampling.driftlite.rewards import SmoothReward, as_smooth_reward
 
 __all__ = ["combined_reward"]
@@ -42,9 +42,18 @@ class _Sum:
 
 
 def combined_reward(
-    reward: Any, potential: Callable[[Tensor], Tensor] | Any, kt: float
+    reward: Any, potential: Callable[[Tensor], Tensor] | Any, kt: float, n_probes: int | None = None
 ) -> SmoothReward | None:
     """Return a reward plus minus a potential over kT; None where neither is given.
+
+    Parameters
+    ----------
+    reward, potential : callable or smooth reward, optional
+        The two.
+    kt : float
+        Thermal energy, in the unit of the potential.
+    n_probes : int, optional
+        Probes for Laplacians of plain functions; exact without, at one backward pass a coordinate.
 
     Raises
     ------
@@ -53,9 +62,15 @@ def combined_reward(
     """
     if potential is not None and not callable(potential) and not hasattr(potential, "evaluate"):
         raise TypeError(f"potential must be a function of positions, got {type(potential).__name__}")
-    parts: list[SmoothReward] = [] if reward is None else [as_smooth_reward(reward)]
+    parts = [] if reward is None else [_smooth(reward, n_probes)]
     if potential is not None:
-        parts.append(_Potential(as_smooth_reward(potential), kt))
+        parts.append(_Potential(_smooth(potential, n_probes), kt))
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else _Sum(*parts)
+
+
+def _smooth(function: Any, n_probes: int | None) -> SmoothReward:
+    """Return a reward with derivatives; those of plain functions are found with so many probes."""
+    known = as_smooth_reward(function)
+    return known if known is function else DifferentiableReward(function, n_probes)

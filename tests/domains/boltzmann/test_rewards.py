@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sciffusion.domains.boltzmann.chirality import fold_mirror_images, hand_of
 from sciffusion.domains.boltzmann.draws import ScaledReward
-from sciffusion.domains.boltzmann.handed_reward import HandedReward
 from sciffusion.domains.boltzmann.rewards import combined_reward
 from sciffusion.networks.egnn import centre
 from sciffusion.sampling.driftlite import DifferentiableReward, Subspace
@@ -67,37 +65,3 @@ def test_what_cannot_be_differentiated_is_refused_with_the_remedy(harmonic: Any)
         model.sample(4, reward=lambda x: x.sum())
     with pytest.raises(ValueError, match="reward"):
         model.sample(4, reward=lambda x: x.flatten(1).sum(1) * np.nan)
-
-
-@pytest.mark.parametrize("hand", [1, -1])
-def test_a_reward_of_one_hand_is_that_of_the_folded_configuration(hand: int) -> None:
-    x = _positions(400)
-    reward = HandedReward(DifferentiableReward(_reward), CENTRE, hand)
-    value, slope, laplacian = reward.evaluate(x, SPACE, _generator())
-    arms = torch.nn.functional.normalize(x[:, 1:4] - x[:, :1], dim=-1)
-    clear = torch.linalg.det(arms).abs() > 0.3
-    assert 20 < int(clear.sum()) < 400
-    folded = fold_mirror_images(x[clear], CENTRE, hand).configurations
-    torch.testing.assert_close(value[clear], _reward(folded))
-    # Mirror images share it, flat centres included, and gradients are mirrored.
-    flip = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
-    mirrored = reward.evaluate(x * flip, SPACE, _generator())
-    torch.testing.assert_close(mirrored.value, value)
-    torch.testing.assert_close(mirrored.gradient, slope * flip)
-    torch.testing.assert_close(mirrored.laplacian, laplacian)
-    assert 0.2 < float((hand_of(x, CENTRE) == hand).double().mean()) < 0.8
-
-
-def test_derivatives_of_a_reward_of_one_hand_are_those_of_its_value() -> None:
-    reward = HandedReward(DifferentiableReward(_reward), CENTRE, 1)
-
-    def value(y: Tensor) -> Tensor:
-        flip = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
-        share = reward._share(y[:, list(CENTRE)])
-        return share * _reward(y) + (1.0 - share) * _reward(y * flip)
-
-    x = _positions(200)
-    found = reward.evaluate(x, SPACE, _generator())
-    expected = DifferentiableReward(value).evaluate(x, SPACE, _generator())
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other)
