@@ -12,14 +12,17 @@ which it holds, and the potential.
 
 from __future__ import annotations
 
+import math
+
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 
 from sciffusion.continuous import VariancePreserving
 from sciffusion.domains.boltzmann import DistanceRestraint, ElasticNetwork, load_villin, restrained_law
+from sciffusion.domains.boltzmann.diffusion import BoltzmannDiffusion
 from sciffusion.domains.boltzmann.units import thermal_energy
-from sciffusion.sampling import log_snr_grid
-from sciffusion.sampling.driftlite import DifferentiableReward, DriftLiteSampler
+from sciffusion.sampling.driftlite import DifferentiableReward
 
 # %%
 # The outside model
@@ -46,31 +49,30 @@ def score(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 # -----------
 #
 # The model does not say where the molecule is and how it is turned: that freedom must be taken out, by a
-# projection and the dimension that is left (a network of centred structures would take out the centre alone,
-# which leaves ``3 * atoms - 3``).
+# projection and the dimension that is left (without them the centre alone is taken out, as for a network of
+# centred structures, which leaves ``3 * atoms - 3``). ``min_noise`` is where a draw ends, in nm.
 
-sampler = DriftLiteSampler.from_score(
-    score, path, divergence=model.divergence, project=network.project, effective_dim=network.effective_dim
-)
+sampler = BoltzmannDiffusion.from_score(
+    score, path=path, atoms=35, temperature=HOT, units="kJ/mol", divergence=model.divergence,
+    project=network.project, effective_dim=network.effective_dim, min_noise=0.002, nfe=200, particles=400,
+)  # fmt: skip
 
 # %%
 # A potential
 # -----------
 #
 # Pull the ends of the chain, residues 1 and 35, from their 1.02 nm towards 1.5. A potential is any function
-# of positions that can be differentiated twice; what the sampler wants is the log of the factor, minus energy
-# over :math:`k_B T`. A stiff potential should come in when the noise has become as small as its own width:
-# ``restraint.schedule`` says so. By default it comes at noise of one unit of length, far too early here.
+# of positions that can be differentiated twice, in the units of the sampler; ``n_probes=1`` finds its second
+# derivatives by one random probe. A stiff potential should come in when the noise has become as small as the
+# length on which it varies: ``reward_scale``. By default it comes at noise of one unit of length, too early.
 
 restraint = DistanceRestraint(0, 34, distance=1.5, stiffness=500.0)  # nm, kJ/mol/nm^2
 thermal = thermal_energy(COLD, "kJ/mol")
-reward = DifferentiableReward(lambda x: -restraint(x) / thermal, n_probes=1)
-
-grid = log_snr_grid(path, 200, end=float(path.time_of_log_snr(torch.tensor(500.0).log())))
-settings = {"count": 400, "shape": (35, 3), "gamma": HOT / COLD}
-tilt = {"reward": reward, "reward_schedule": restraint.schedule(thermal)}
-cold = sampler.sample(grid, generator=torch.Generator().manual_seed(0), **settings)
-pulled = sampler.sample(grid, generator=torch.Generator().manual_seed(0), **settings, **tilt)
+width = math.sqrt(thermal / (2.0 * restraint.stiffness))
+cold = sampler.sample(400, temperature=COLD)
+pulled = sampler.sample(
+    400, temperature=COLD, potential=DifferentiableReward(restraint, n_probes=1), reward_scale=width
+)
 
 # %%
 # What is exact
@@ -81,14 +83,13 @@ pulled = sampler.sample(grid, generator=torch.Generator().manual_seed(0), **sett
 # normalisers.
 
 law = restrained_law(network.law(COLD), network.difference(0, 34), restraint, thermal)
-estimate = float(pulled.particles.log_normaliser - cold.particles.log_normaliser)
+estimate = float(pulled.log_normaliser.mean() - cold.log_normaliser.mean())
 found, exact = (-thermal * value for value in (estimate, law.log_normaliser))
 print(f"free energy of the restraint: {found:.2f} kJ/mol, exact {exact:.2f}")
-print(f"ancestors of the pulled structures: {int(pulled.particles.unique_ancestors)} of 400")
+print(f"ancestors of the pulled structures: {len(set(pulled.ancestors.tolist()))} of 400")
 
-lengths = torch.linalg.vector_norm(pulled.samples[:, 0] - pulled.samples[:, 34], dim=-1)
-weights = pulled.particles.log_weights.exp()
-print(f"mean distance: {float(weights @ lengths.double()):.3f} nm")
+lengths = np.linalg.norm(pulled.configurations[:, 0] - pulled.configurations[:, 34], axis=-1)
+print(f"mean distance: {np.exp(pulled.log_weights) @ lengths:.3f} nm")
 
 # %%
 # What to look at
@@ -103,12 +104,12 @@ free = restrained_law(
     network.law(COLD), network.difference(0, 34), DistanceRestraint(0, 34, 1.5, 1e-9), thermal
 )
 for result, exact, name in ((cold, free, "300 K"), (pulled, law, "300 K and restraint")):
-    ends = torch.linalg.vector_norm(result.samples[:, 0] - result.samples[:, 34], dim=-1)
-    weight = result.particles.log_weights.exp()
+    ends = np.linalg.norm(result.configurations[:, 0] - result.configurations[:, 34], axis=-1)
+    weight = np.exp(result.log_weights)
     (line,) = left.plot(points, exact.length_density(points, nodes=24), label=name)
     left.hist(ends, 30, weights=weight, density=True, color=line.get_color(), alpha=0.3)
-    off = result.samples - (weight.float()[:, None, None] * result.samples).sum(0)
-    spread = (weight[:, None] * (off**2).sum(-1)).sum(0).sqrt()
+    off = result.configurations - np.tensordot(weight, result.configurations, 1)
+    spread = np.sqrt(weight @ (off**2).sum(-1))
     right.plot(
         range(1, 36), network.fluctuations(exact.covariance).sqrt(), color=line.get_color(), label=name
     )
