@@ -56,7 +56,7 @@ def test_the_molecules_example_of_the_readme_runs(
     repository_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chemistry = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")
-    _, _, example, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    _, _, example, *_ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
     assert len(example.splitlines()) <= 11
     shorter = example.replace("max_steps=300,", "max_steps=10,").replace("[:2000]", "[:200]")
     assert "max_steps=10," in shorter
@@ -71,7 +71,7 @@ def test_the_molecules_example_of_the_readme_runs(
 def test_the_music_example_of_the_readme_runs(
     repository_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, _, _, example = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    *_, example, _ = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
     assert len(example.splitlines()) <= 11
     scope: dict[str, object] = {"__name__": "readme"}
     exec(compile(example, "README.md", "exec"), scope)
@@ -82,3 +82,18 @@ def test_the_music_example_of_the_readme_runs(
     chroma = [scope["session"].step().samples for _ in range(4)]  # type: ignore[attr-defined]
     heard = audio_pitch_classes(torch.from_numpy(np.concatenate(chroma))[None], 24_000)
     assert float(heard[[5, 9, 0]].sum()) > 0.5
+
+
+def test_the_boltzmann_example_of_the_readme_runs(
+    repository_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *_, example = python_blocks((repository_root / "README.md").read_text(encoding="utf-8"))
+    assert len(example.splitlines()) <= 11
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    cold, held = capsys.readouterr().out.splitlines()
+    effective, difference, error = (float(word) for word in cold.split())
+    # Known from importance sampling with a Gaussian: log Z(1) - 2 log Z(2) = -8.4, so the difference is 8.4.
+    assert 50.0 < effective <= 100.0
+    assert difference == pytest.approx(8.4, abs=1.5)
+    assert 0.0 < error < 1.0
+    assert float(held.strip("[]")) < 0.0  # a trap can only take weight away
