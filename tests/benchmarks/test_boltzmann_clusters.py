@@ -248,7 +248,7 @@ def test_the_whole_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "log densities" in rows.loc["ECG-SMC", "note"]
     assert math.isnan(rows.loc["pure guidance", "min_ess"])
     assert 0.0 < rows.loc["VCG-SMC", "min_ess"] <= 1.0
-    assert rows.loc["G-SMC, equal time", "n"] >= rows.loc["G-SMC", "n"]
+    assert rows.loc["G-SMC, equal time", "n"] >= 20  # one system, of no fewer particles than the others
     # Known without the model: log Z(1) - 2 log Z(2) of four particles, by 10^5 and more draws.
     assert rows.loc["VCG-SMC", "known"] == pytest.approx(-8.4, abs=0.6)
     text = (tmp_path / "report.md").read_text()
