@@ -147,8 +147,8 @@ class ParticleModel(DiffusionEstimator):
         if combined is not None and law.symmetric:
             raise ValueError(
                 "reward and potential cannot be used with the chiral_centre of a score that is the same for "
-                "mirror images: draws of the other hand would be tilted by the reward of their mirror images; "
-                "leave chiral_centre out and give a reward that does not tell the hands apart"
+                "mirror images: draws of the other hand would be tilted by the reward of their mirror "
+                "images; leave chiral_centre out and give a reward that does not tell the hands apart"
             )
         settings = DrawSettings(
             control=control,
