@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -172,8 +172,6 @@ class DrawSettings:
         Steps of Langevin moves at the last noise level.
     reward_scale : float or None
         Noise level, in scaled positions, at which half of the reward is there; 1 if None.
-    extra : dict
-        Further settings of `DriftLiteSampler`.
     """
 
     control: str
@@ -185,7 +183,6 @@ class DrawSettings:
     seed: int
     langevin_steps: int = 0
     reward_scale: float | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def reward_schedule(self) -> RewardSchedule:
@@ -269,7 +266,6 @@ def _run_system(
         denoise=True,
         project=source.project,
         effective_dim=source.dof,
-        **settings.extra,
     )
     grid, generator = source.grid(n_steps), private_generator(settings.seed, number)
     result = sampler.sample(
