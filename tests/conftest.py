@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,10 @@ def python_interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def same_global_streams() -> None:
+    """Start every test from the same global random streams, whatever ran before it in its process."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 the stream that callers' code may still use
