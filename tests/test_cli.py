@@ -111,12 +111,14 @@ def test_datasets_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -
         list_forecasting_datasets,
         list_labelled_series,
         list_molecule_datasets,
+        list_particle_sets,
         list_sequence_sets,
     )
 
     names = [*list_datasets().index, *(f"{name}_anomalies" for name in list_anomaly_tables().index)]
     names += [*list_forecasting_datasets().index, *list_labelled_series().index]
     names += [*list_molecule_datasets().index, *list_sequence_sets().index]
+    names += list(list_particle_sets().index)
     assert status_of("datasets") == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names
     assert status_of("datasets", "gbsg2", "rossi") == 0

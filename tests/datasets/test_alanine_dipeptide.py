@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciffusion.datasets import ParticleDataset, make_alanine_dipeptide
+from sciffusion.datasets import ParticleDataset, make_alanine_dipeptide, particle_card
 from sciffusion.datasets import alanine_dipeptide as module
 from sciffusion.datasets.alanine_dipeptide_system import (
     ATOM_NAMES,
@@ -83,6 +84,8 @@ def test_the_set_says_what_it_holds(small: ParticleDataset) -> None:
     text = str(small.card)
     for word in ("300 K", "step 2 fs", "kJ/mol", "Amber99SB-ILDN", "nm", "OpenMM"):
         assert word in text
+    system = particle_card("alanine_dipeptide")
+    assert replace(small.card, sampling=system.sampling, citation=system.citation) == system
 
 
 @pytest.mark.parametrize("engine", ["torch", "openmm"])
