@@ -56,10 +56,21 @@ def fit(
     use_forces: Annotated[
         bool, typer.Option("--forces/--no-forces", help="Learn from the forces in the file, too.")
     ] = True,
+    energy_based: Annotated[
+        bool, typer.Option("--energy-based", help="Learn log densities, for --control ecg; slower.")
+    ] = False,
+    fokker_planck: Annotated[
+        float,
+        typer.Option(
+            help="With it: weight of a penalty that holds them to the equation of diffusion.",
+            metavar="W",
+            min=0.0,
+        ),
+    ] = 0.0,
     width: Annotated[int, typer.Option(help="Features of the network.", metavar="N", min=1)] = 64,
     depth: Annotated[int, typer.Option(help="Blocks of the network.", metavar="N", min=1)] = 4,
     batch_size: Annotated[int, typer.Option(help="Configurations of a step.", metavar="N", min=1)] = 256,
-    max_steps: Annotated[int, typer.Option(help="Training steps at most.", metavar="N", min=1)] = 5000,
+    max_steps: Annotated[int, typer.Option(help="Training steps.", metavar="N", min=1)] = 5000,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="File by which an interrupted fit goes on.", metavar="FILE", show_default=False),
@@ -74,11 +85,14 @@ def fit(
     Example: sciffusion boltzmann fit hot.npz --out model.safetensors
     """
     refuse_outputs([out], force)
+    if fokker_planck > 0.0 and not energy_based:
+        raise ValueError("--fokker-planck needs --energy-based: the penalty is on log densities")
     with session(threads):
         known = read_configurations(data)
         heat = _settled("temperature", temperature, known.temperature, None)
         unit = _settled("units", units, known.units, "reduced")
         model = BoltzmannDiffusion(
+            energy_based=energy_based, fokker_planck=fokker_planck,
             width=width, depth=depth, units=unit, batch_size=batch_size, max_steps=max_steps,
             atom_types=None if known.atom_types is None else known.atom_types.tolist(),
             bonds=None if known.bonds is None or not len(known.bonds) else known.bonds.tolist(),
@@ -89,7 +103,8 @@ def fit(
             model.fit(known.configurations, temperature=heat, forces=known.forces if use_forces else None)
         model.set_params(verbose=False).save(out)
     learned = ", with forces" if use_forces and known.forces is not None else ""
-    say(f"Fitted on {len(known)} configurations at temperature {heat:g}{learned}; saved {out}.")
+    kind = "a model of energies" if energy_based else "a model"
+    say(f"Fitted {kind} on {len(known)} configurations at temperature {heat:g}{learned}; saved {out}.")
 
 
 def sample(
@@ -100,16 +115,39 @@ def sample(
         typer.Option(help="Of the draws; the model's by default.", metavar="T", show_default=False),
     ] = None,
     count: Count = 1000,
-    control: Annotated[str, typer.Option(help="vcg, langevin, none or guidance.", metavar="NAME")] = "vcg",
+    control: Annotated[
+        str, typer.Option(help="vcg, ecg, langevin, none or guidance.", metavar="NAME")
+    ] = "vcg",
     trap: Annotated[
         float,
-        typer.Option(help="Tilt by a harmonic trap around the centre of mass, k in K/2 r².", metavar="K"),
+        typer.Option(help="Tilt by a harmonic trap around the centre of mass, K/2 r².", metavar="K"),
     ] = 0.0,
+    reward_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Length on which the trap varies: stiff ones need it.", metavar="L", show_default=False
+        ),
+    ] = None,
     particles: Annotated[
         int | None, typer.Option(help="Particles of a system.", metavar="N", min=2, show_default=False)
     ] = None,
     nfe: Annotated[
         int | None, typer.Option(help="Network evaluations of a draw.", metavar="N", show_default=False)
+    ] = None,
+    langevin_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Langevin steps at the end; the model's by default.", metavar="N", min=0, show_default=False
+        ),
+    ] = None,
+    n_probes: Annotated[
+        int | None,
+        typer.Option(
+            help="Probes for divergences; exact, or 1 above 24 coordinates, by default.",
+            metavar="N",
+            min=1,
+            show_default=False,
+        ),
     ] = None,
     resample: Annotated[bool, typer.Option("--resample/--no-resample", help="Resample on the way.")] = True,
     unweighted: Annotated[
@@ -131,13 +169,17 @@ def sample(
     Example: sciffusion boltzmann sample model.safetensors --temperature 1 --out cold.npz --picture cold.png
     """
     refuse_outputs([out, xyz], force, picture=picture)
+    _check_scale(reward_scale, trap)
     with session(threads):
         estimator = _load(model, device)
+        if control == "ecg" and not estimator.energy_based:
+            raise ValueError("--control ecg needs a model fitted with --energy-based; vcg needs none")
         known = None if reference is None else read_configurations(reference)
         with _progress(f"drawing {count} configurations") as progress:
             drawn = estimator.sample(
-                count, temperature=temperature, potential=_trap(trap), control=control, particles=particles,
-                nfe=nfe, resample=resample, random_state=seed, progress=progress,
+                count, temperature=temperature, potential=_trap(trap), reward_scale=reward_scale,
+                control=control, particles=particles, nfe=nfe, langevin_steps=langevin_steps,
+                n_probes=n_probes, resample=resample, random_state=seed, progress=progress,
             )  # fmt: skip
         content = _content(drawn, estimator.units, known, unweighted, seed)
         write_configurations(out, content)
@@ -188,6 +230,16 @@ def _load(model: str, device: str) -> BoltzmannDiffusion:
     estimator = BoltzmannDiffusion.from_pretrained(model) if named else BoltzmannDiffusion.load(path)
     estimator.set_params(device=device)
     return estimator
+
+
+def _check_scale(reward_scale: float | None, trap: float) -> None:
+    """Refuse a scale of nothing, or that is none."""
+    if reward_scale is None:
+        return
+    if trap == 0.0:
+        raise ValueError("--reward-scale needs --trap: nothing else tilts the law")
+    if not reward_scale > 0.0:
+        raise ValueError(f"--reward-scale must be above 0, got {reward_scale:g}")
 
 
 def _trap(strength: float) -> Any:

@@ -57,7 +57,7 @@ def model_file(folder: Path) -> Path:
     path = folder / "model.safetensors"
     result = invoke("fit", folder / "hot.npz", "--out", path, *QUICK)
     assert result.exit_code == 0, result.output
-    assert "Fitted on 200 configurations at temperature 2, with forces" in result.output
+    assert "Fitted a model on 200 configurations at temperature 2, with forces" in result.output
     return path
 
 
@@ -104,6 +104,69 @@ def test_sample_in_a_trap_without_weights(folder: Path, model_file: Path) -> Non
     invoke("sample", model_file, "-n", 16, "--nfe", 8, "--out", free, "--unweighted", "--control", "none")
     radii = [np.square(read_configurations(one).configurations).mean() for one in (out, free)]
     assert radii[0] < radii[1]
+
+
+def test_a_model_of_energies_is_fitted_and_drawn_from(folder: Path, model_file: Path) -> None:
+    from sciffusion import BoltzmannDiffusion
+
+    path, out = folder / "energies.safetensors", folder / "energies.npz"
+    learning = ("--energy-based", "--fokker-planck", 0.5)
+    result = invoke("fit", folder / "hot.npz", "--out", path, *learning, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "a model of energies" in result.output
+    model = BoltzmannDiffusion.load(path)
+    assert (model.energy_based, model.fokker_planck) == (True, 0.5)
+    plain = BoltzmannDiffusion.load(model_file)
+    assert (plain.energy_based, plain.fokker_planck) == (False, 0.0)
+    result = invoke(
+        "sample", path, "--control", "ecg", "-n", 16, "--nfe", 6, "--langevin-steps", 2, "--out", out
+    )
+    assert result.exit_code == 0, result.output
+    drawn = model.sample(16, control="ecg", nfe=6, langevin_steps=2, random_state=0)
+    np.testing.assert_array_equal(read_configurations(out).configurations, drawn.configurations)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("langevin_steps", 3), ("n_probes", 2), ("reward_scale", 0.5), ("particles", 8)]
+)
+def test_each_option_of_a_draw_reaches_it(folder: Path, model_file: Path, name: str, value: float) -> None:
+    from sciffusion import BoltzmannDiffusion
+
+    def potential(x: Any) -> Any:
+        return (x - x.mean(1, keepdim=True)).square().sum((1, 2))
+
+    out = folder / f"{name}.npz"
+    option = "--" + name.replace("_", "-")
+    short = ("-n", 16, "--nfe", 6, "--langevin-steps", 2)
+    result = invoke("sample", model_file, "--trap", 2, *short, option, value, "--out", out)
+    assert result.exit_code == 0, result.output
+    found = read_configurations(out)
+    model = BoltzmannDiffusion.load(model_file)
+    settings: dict[str, Any] = {"potential": potential, "nfe": 6, "langevin_steps": 2, "random_state": 0}
+    drawn = model.sample(16, **settings | {name: value})
+    np.testing.assert_array_equal(found.configurations, drawn.configurations)
+    np.testing.assert_allclose(found.log_weights, drawn.log_weights, rtol=1e-5)
+    assert not np.array_equal(found.configurations, model.sample(16, **settings).configurations)
+
+
+def test_options_that_do_not_go_together_are_named(
+    folder: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hot, out = folder / "hot.npz", ("--out", folder / "never.npz")
+    model = ("--out", folder / "never.safetensors")
+    assert "--fokker-planck needs --energy-based" in error_of(
+        capsys, "fit", hot, "--fokker-planck", 1, *model
+    )
+    assert "--reward-scale needs --trap" in error_of(capsys, "sample", model_file, "--reward-scale", 1, *out)
+    assert "--reward-scale must be above 0" in error_of(
+        capsys, "sample", model_file, "--trap", 1, "--reward-scale", 0, *out
+    )
+    assert "fitted with --energy-based" in error_of(capsys, "sample", model_file, "--control", "ecg", *out)
+    for wrong in (("--n-probes", 0), ("--langevin-steps", -1)):
+        result = invoke("sample", model_file, *wrong, *out)
+        assert result.exit_code == 2
+        assert wrong[0] in result.output
+    assert not list(folder.glob("never*"))
 
 
 def test_evaluate_measures_draws_beside_the_floor(folder: Path) -> None:
