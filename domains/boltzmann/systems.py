@@ -12,7 +12,7 @@ from torch import Tensor
 from sciffusion.estimators.imports import optional_import
 
 from .files import Configurations
-from .metrics_reference import EnergyFunction
+from .metrics_reference import EnergyFunction, energies_of
 
 __all__ = ["SYSTEMS", "element_names", "simulate_system", "system_energy"]
 
@@ -64,7 +64,8 @@ def simulate_system(
     Returns
     -------
     configurations : Configurations
-        Ready to be written.
+        Ready to be written, with their energies in double precision; those of `dataset` are of the
+        simulation, in single precision.
     dataset : ParticleDataset
         With the card and what the simulation says about its convergence.
 
@@ -80,8 +81,10 @@ def simulate_system(
         raise ValueError(f"{name} has no trap; leave the oscillator out")
     strength = system.oscillator if oscillator is None else oscillator
     dataset = _make(name, n, temperature, strength, seed)
+    # Differences of large energies matter: those of the simulation, in single precision, are too coarse.
+    energies = energies_of(dataset.energy, dataset.configurations).cpu().numpy()
     return Configurations(
-        configurations=dataset.configurations, energies=dataset.energies, forces=dataset.forces,
+        configurations=dataset.configurations, energies=energies, forces=dataset.forces,
         temperature=dataset.temperature, units=dataset.units, length_unit=dataset.length_unit,
         atom_types=dataset.atom_types, bonds=dataset.bonds, names=dataset.names, system=name,
         oscillator=strength,

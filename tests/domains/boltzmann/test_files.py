@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,18 @@ def test_plain_arrays_are_enough(tmp_path: Path) -> None:
         assert found.energies is None
         assert found.units is None
         assert len(found) == 5
+
+
+def test_energies_keep_double_precision_and_old_single_ones_are_read(tmp_path: Path) -> None:
+    given = whole()
+    large = np.array([-1e6, 1e-6, 0.1, 1e6 + 1e-9, 1 / 3])
+    write_configurations(tmp_path / "a.npz", replace(given, energies=large))
+    np.testing.assert_array_equal(read_configurations(tmp_path / "a.npz").energies, large)
+    np.savez(tmp_path / "old.npz", x=given.configurations, energies=large.astype(np.float32))
+    found = read_configurations(tmp_path / "old.npz").energies
+    assert found is not None
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, large.astype(np.float32))
 
 
 def test_xyz_round_trip(tmp_path: Path) -> None:

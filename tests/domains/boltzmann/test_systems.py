@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from sciffusion import datasets
+from sciffusion.datasets import make_alanine_dipeptide
 from sciffusion.domains.boltzmann.files import Configurations
 from sciffusion.domains.boltzmann.metrics import energies_of
 from sciffusion.domains.boltzmann.systems import SYSTEMS, element_names, simulate_system, system_energy
@@ -29,8 +33,11 @@ def test_energies_are_found_again_by_name(name: str, oscillator: float | None) -
     assert found.configurations.shape[1] == SYSTEMS[name].atoms
     assert found.temperature == 2.0
     energy = system_energy(found.system, found.oscillator)
-    np.testing.assert_allclose(energies_of(energy, found.configurations), found.energies, atol=1e-4)
-    np.testing.assert_allclose(dataset.energies, found.energies)
+    # In double precision: the energies of the configurations as the file holds them.
+    np.testing.assert_array_equal(energies_of(energy, found.configurations), found.energies)
+    exact = dataset.energy(torch.from_numpy(dataset.configurations).double())
+    np.testing.assert_allclose(found.energies, exact, rtol=1e-12)
+    np.testing.assert_allclose(dataset.energies, found.energies, atol=1e-4)  # of the simulation, in single
 
 
 def test_lennard_jones_energy_has_the_trap_that_the_file_names() -> None:
@@ -42,14 +49,18 @@ def test_lennard_jones_energy_has_the_trap_that_the_file_names() -> None:
     torch.testing.assert_close(tight(x) - plain(x), centred.square().sum((1, 2)))
 
 
-def test_peptide_energy_is_that_of_the_data_set() -> None:
+def test_peptide_energies_are_those_of_its_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openmm")
-    from sciffusion.datasets.alanine_dipeptide import _Energy
-
-    x = torch.randn(2, 22, 3, generator=torch.Generator().manual_seed(0)).double()
+    short = {"columns": 2, "thinning": 2, "burn_in": 10, "cache": False}
+    monkeypatch.setattr(datasets, "make_alanine_dipeptide", partial(make_alanine_dipeptide, **short))
+    found, dataset = simulate_system("alanine-dipeptide", 6, 600.0, seed=0)
+    assert found.energies is not None
+    x = torch.from_numpy(found.configurations).double()
     energy = system_energy("alanine-dipeptide")
     assert energy is not None
-    torch.testing.assert_close(energy(x.float().double()), _Energy()(x.float().double()))
+    torch.testing.assert_close(energy(x), dataset.energy(x), rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(found.energies, dataset.energy(x), rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(dataset.energies, found.energies, atol=0.05)  # of the simulation, in single
 
 
 def test_unknown_systems() -> None:
