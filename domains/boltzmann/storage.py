@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from sciffusion.networks.egnn import ParticleFrame
+from sciffusion.networks.quadruples import Quadruples
 
 from .fitting import FitSettings
 from .score_model import ScoreModel, build_score_model
@@ -25,7 +26,21 @@ def stored_model(model: ScoreModel, frame: ParticleFrame) -> tuple[dict[str, Ten
         "length": model.length,
         "local_scale": model.local_scale,
         "chiral": None if frame.chiral is None else list(frame.chiral),
+        "quadruples": None if frame.quadruples is None else _stored_quadruples(frame.quadruples),
     }
+
+
+def _stored_quadruples(quadruples: Quadruples) -> dict[str, Any]:
+    edges = [[list(edge) for edge in three] for three in quadruples.edges]
+    return {"edges": edges, "kinds": list(quadruples.kinds), "signed": list(quadruples.signed)}
+
+
+def _restored_quadruples(values: dict[str, Any] | None, weights: dict[str, Tensor]) -> Quadruples | None:
+    if values is None:
+        return None
+    edges: Any = tuple(tuple((int(a), int(b)) for a, b in three) for three in values["edges"])
+    measured = (weights[f"quadruples.{name}"] for name in ("means", "stds", "squares"))
+    return Quadruples(edges, tuple(values["kinds"]), tuple(values["signed"]), *measured)
 
 
 def restored_model(
@@ -36,6 +51,7 @@ def restored_model(
     frame = ParticleFrame(
         tuple(values["kinds"]), tuple(values["pair_kinds"]), weights["pair_means"], weights["pair_stds"],
         None if values.get("chiral") is None else tuple(values["chiral"]),
+        _restored_quadruples(values.get("quadruples"), weights),
     )  # fmt: skip
     model = build_score_model(
         frame, weights["bumps"], length=float(values["length"]), local_scale=float(values["local_scale"]),

@@ -20,8 +20,8 @@ and Welling, *E(n) Equivariant Graph Neural Networks*, arXiv 2102.09844, without
 from layer to layer; states of pairs that last, and the readout by unit vectors and :math:`z_{ij}`, are
 constructions of this library.
 
-Distances cannot tell a configuration from its mirror image; the triple product of a chiral centre can, where
-one is named.
+In three dimensions, particles with bonds also have the terms of `sciffusion.networks.quadruples`: forces out
+of the plane of flat groups, and, where a chiral centre is named, the hand that distances cannot tell.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from sciffusion.networks.quadruples import Quadruples, QuadrupleTerms, Volumes
 
 __all__ = ["EquivariantNetwork", "ParticleFrame", "centre"]
 
@@ -59,6 +61,8 @@ class ParticleFrame(NamedTuple):
     chiral : tuple of four int, optional
         A centre and three of its neighbours whose triple product the network sees, so that it can tell a
         configuration from its mirror image.
+    quadruples : Quadruples, optional
+        Bonded particles whose volumes the network sees.
     """
 
     kinds: tuple[int, ...]
@@ -66,6 +70,7 @@ class ParticleFrame(NamedTuple):
     pair_means: Tensor
     pair_stds: Tensor
     chiral: tuple[int, ...] | None = None
+    quadruples: Quadruples | None = None
 
     @classmethod
     def of(
@@ -103,7 +108,10 @@ class ParticleFrame(NamedTuple):
         mean = empty.index_add(0, number, (share * distances).sum(0)) / groups
         square = empty.index_add(0, number, (share * distances.square()).sum(0)) / groups
         std = (square - mean**2).clamp_min(1e-12).sqrt()
-        return cls(kinds, tuple(number.tolist()), mean[number].float(), std[number].float(), chiral)
+        quadruples = Quadruples.of(x, kinds, bonds, weights, chiral)
+        return cls(
+            kinds, tuple(number.tolist()), mean[number].float(), std[number].float(), chiral, quadruples
+        )
 
 
 def _pair_kinds(kinds: Sequence[int], bonds: Sequence[tuple[int, int]]) -> tuple[Tensor, int]:
@@ -156,6 +164,15 @@ class _Layer(nn.Module):
         return pairs, particles + self.to_particle(hidden)
 
 
+class _Bends(NamedTuple):
+    """Volumes of quadruples, and what forces along their gradients are made of."""
+
+    volumes: Volumes
+    excess: Tensor
+    steady: Tensor
+    harmonic: Tensor
+
+
 class _States(NamedTuple):
     """States of pairs and particles after all layers, and what went into them."""
 
@@ -168,6 +185,7 @@ class _States(NamedTuple):
     level: Tensor
     pairs: Tensor
     particles: Tensor
+    bends: _Bends | None
 
 
 class EquivariantNetwork(nn.Module):
@@ -204,7 +222,6 @@ class EquivariantNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
-        self.chiral = frame.chiral
         count = len(frame.kinds)
         first, second = torch.triu_indices(count, count, 1)
         number = torch.as_tensor(frame.pair_kinds)
@@ -228,7 +245,7 @@ class EquivariantNetwork(nn.Module):
         self.bump_force = nn.Linear(width, n_bumps + 2)
         self.of_pair_kind = nn.Embedding(max(frame.pair_kinds) + 1, width)
         self.of_particle_kind = nn.Embedding(max(frame.kinds) + 1, width)
-        self.of_hand = None if frame.chiral is None else nn.Linear(2, width)
+        self.quadruples = None if frame.quadruples is None else QuadrupleTerms(frame.quadruples, count, width)
         self.layers = nn.ModuleList(_Layer(width) for _ in range(depth))
         self.pair_readout = nn.Linear(width, 2)
         self.particle_readout = nn.Linear(width, 1)
@@ -259,6 +276,9 @@ class EquivariantNetwork(nn.Module):
         direct = (states.features @ self.bump_force(states.level).unsqueeze(-1)).squeeze(-1)
         pull = (steady + states.excess * harmonic + direct) / states.length
         moved = self.signed @ (pull.unsqueeze(-1) * states.along)
+        if self.quadruples is not None and states.bends is not None:
+            volumes, excess, steady, harmonic = states.bends
+            moved = moved + self.quadruples.forces(volumes.slopes, steady + excess * harmonic)
         return centre(moved + self.particle_readout(states.particles) * states.x)
 
     def _states(self, x: Tensor, noise: Tensor) -> _States:
@@ -269,10 +289,17 @@ class EquivariantNetwork(nn.Module):
         level = self.level(_noise_features(noise))
         excess, spread = self._excess(length, noise)
         features = self._features(length, excess)
-        pairs, particles = self._start(features, level, x)
+        pairs = self._start(features, level)
+        particles = self.of_particle_kind(self.particle_kind).expand(len(x), -1, -1)
+        bends = None
+        if self.quadruples is not None:
+            volumes, bend, shapes = self.quadruples.start(x, level, noise)
+            particles = particles + self.quadruples.gathered(shapes)
         for layer in self.layers:
             pairs, particles = layer(pairs, particles, level, self.incidence)
-        return _States(x, along, length, excess, spread, features, level, pairs, particles)
+        if self.quadruples is not None:
+            bends = _Bends(volumes, bend, *self.quadruples.coefficients(shapes, particles, level))
+        return _States(x, along, length, excess, spread, features, level, pairs, particles, bends)
 
     def _excess(self, length: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far lengths are from their means, in standard deviations of noisy pairs, and these."""
@@ -287,23 +314,10 @@ class EquivariantNetwork(nn.Module):
         bumps = torch.exp(-0.5 * ((length.unsqueeze(-1) - self.bumps) / self.bump_widths).square())
         return torch.cat([bumps, excess.clamp(-8.0, 8.0).unsqueeze(-1), length.unsqueeze(-1)], -1)
 
-    def _start(self, features: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the first states of pairs and of particles."""
+    def _start(self, features: Tensor, level: Tensor) -> Tensor:
+        """Return the first states of pairs."""
         mixed = self.of_bumps(features) + self.bump_level(level).unsqueeze(-2)
-        pairs = nn.functional.silu(mixed + self.of_pair_kind(self.pair_kind))
-        particles = self.of_particle_kind(self.particle_kind).expand(len(features), -1, -1)
-        if self.of_hand is not None and self.chiral is not None:
-            particles = particles + self.of_hand(_handedness(x, self.chiral)).unsqueeze(-2)
-        return pairs, particles
-
-
-def _handedness(x: Tensor, chiral: tuple[int, ...]) -> Tensor:
-    """Return two smooth functions, in [-1, 1], of the triple product at a centre, shape ``(batch, 2)``."""
-    first, second, third = (x[:, place] - x[:, chiral[0]] for place in chiral[1:])
-    product = (first * torch.linalg.cross(second, third)).sum(-1)
-    volume = first.norm(dim=-1) * second.norm(dim=-1) * third.norm(dim=-1) + _SMALLEST_DISTANCE**3
-    share = product / volume
-    return torch.stack([share, (4.0 * share).tanh()], -1)
+        return nn.functional.silu(mixed + self.of_pair_kind(self.pair_kind))
 
 
 def _spacings(centres: Tensor) -> Tensor:

@@ -29,9 +29,10 @@ def _network(
     kinds: tuple[int, ...] = (0,) * 5,
     bonds: tuple[tuple[int, int], ...] = (),
     dimensions: int = 3,
+    chiral: tuple[int, ...] | None = None,
 ) -> EquivariantNetwork:
     """Return a network in float64 whose weights are all random."""
-    frame = ParticleFrame.of(_positions(200, len(kinds), dimensions), kinds, bonds)
+    frame = ParticleFrame.of(_positions(200, len(kinds), dimensions), kinds, bonds, chiral=chiral)
     network = kind(frame, width=8, depth=2)
     with torch.no_grad():
         for number, weight in enumerate(network.parameters()):
@@ -120,8 +121,9 @@ def test_the_excess_is_linear_in_a_stiff_bond() -> None:
     torch.testing.assert_close(excess[0], (2.0 - alpha_squared**0.5 * network.pair_means) / variance.sqrt())
 
 
-def test_energies_do_not_change_with_the_frame_and_give_the_field() -> None:
-    network = _network(EquivariantEnergy)
+@pytest.mark.parametrize("bonds", [(), CHAIN])
+def test_energies_do_not_change_with_the_frame_and_give_the_field(bonds: tuple[tuple[int, int], ...]) -> None:
+    network = _network(EquivariantEnergy, bonds=bonds)
     assert isinstance(network, EquivariantEnergy)
     x, noise = _positions().double(), torch.linspace(-1.0, 0.5, 6, dtype=torch.float64)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=_generator(3)).double())[0]
@@ -141,3 +143,46 @@ def test_energies_can_be_asked_without_gradients_and_in_inference_mode() -> None
     torch.testing.assert_close(found, expected)
     with torch.inference_mode():
         torch.testing.assert_close(network(x + 0.0, noise + 0.0), expected)
+
+
+BRANCHED = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 5), (5, 6))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_chiral_centre_breaks_mirrors_and_nothing_else(kind: type[EquivariantNetwork]) -> None:
+    kinds = (0, 1, 2, 3, 3, 4, 5)
+    network = _network(kind, kinds, BRANCHED, chiral=(0, 1, 2, 3))
+    assert_equivariant(network, (7, 3), atom_types=kinds, centred=True, reflections=False)
+    with pytest.raises(AssertionError, match="mirror"):
+        assert_equivariant(network, (7, 3), atom_types=kinds, centred=True)
+    # Without a centre the same bonds keep all symmetries.
+    assert_equivariant(_network(kind, kinds, BRANCHED), (7, 3), atom_types=kinds, centred=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flat_configurations_are_pushed_out_of_their_plane_only_by_a_known_hand(
+    kind: type[EquivariantNetwork],
+) -> None:
+    flat = _positions(atoms=7).double()
+    flat[..., 2] = 0.0
+    noise, kinds = torch.zeros(6, dtype=torch.float64), tuple(range(7))
+    for chiral, pushed in ((None, False), ((0, 1, 2, 3), True)):
+        force = _network(kind, kinds, BRANCHED, chiral=chiral)(flat, noise)
+        assert (float(force[..., 2].detach().abs().max()) > 1e-3) is pushed
+
+
+def test_bent_flat_groups_are_pulled_back_in_proportion() -> None:
+    # All but the terms of quadruples are silent: along the gradient of the volume, and linear in it.
+    network = _network(kinds=(0, 1, 2, 3), bonds=((0, 1), (0, 2), (0, 3)))
+    for readout in (network.pair_readout, network.particle_readout, network.bump_force):
+        nn.init.zeros_(readout.weight)
+        nn.init.zeros_(readout.bias)
+    flat = torch.tensor([[0.0, 0, 0], [1, 0, 0], [-0.5, 0.8, 0], [-0.5, -0.8, 0]], dtype=torch.float64)
+    forces = []
+    for height in (0.001, 0.002):
+        bent = flat.clone()
+        bent[0, 2] = height
+        forces.append(network(centre(bent[None]), torch.zeros((), dtype=torch.float64))[0].detach())
+    assert float(forces[0][0, 2].abs()) > 1e-6
+    torch.testing.assert_close(forces[1][:, 2], 2.0 * forces[0][:, 2], rtol=1e-3, atol=0.0)
+    assert float(forces[0][:, :2].abs().max()) < 0.01 * float(forces[0][0, 2].abs())
