@@ -86,16 +86,14 @@ class ClusterTask:
 
 _ALL = {"pure guidance": 5, "G-SMC": 5, "G-SMC, equal time": 1, "VCG": 2, "VCG-SMC": 5,
         "VCG-SMC, no Langevin": 2, "ECG-SMC": 5}  # fmt: skip
-_FEWER = {"pure guidance": 2, "G-SMC": 2, "VCG-SMC": 5}
-_TILTED = {"pure guidance": 2, "G-SMC": 2, "VCG": 1, "VCG-SMC": 2, "ECG-SMC": 2}
-_FEWEST = {"pure guidance": 1, "G-SMC": 1, "VCG-SMC": 1}
+_FEWER = {"pure guidance": 2, "G-SMC": 5, "G-SMC, equal time": 1, "VCG": 1, "VCG-SMC": 5,
+          "VCG-SMC, no Langevin": 2}  # fmt: skip
+_FEWEST = {"pure guidance": 2, "G-SMC": 2, "VCG-SMC": 2}
 TASKS = {
     task.stem: task
     for task in (
         ClusterTask("DW-4 annealed from 2 to 1", "dw4", "dw4 T=2", "dw4 T=1", 1.0, 0.0, _ALL),
-        ClusterTask(
-            "DW-4 tilted by a trap of .5 at 2", "dw4", "dw4 T=2", "dw4 T=2, trap .5", 2.0, 0.5, _TILTED
-        ),
+        ClusterTask("DW-4 tilted by a trap of .5 at 2", "dw4", "dw4 T=2", "dw4 T=2, trap .5", 2.0, 0.5, _ALL),
         ClusterTask("LJ-13 annealed from 1 to .4", "lj13", "lj13 T=1", "lj13 T=.4", 0.4, 0.0, _FEWER),
         ClusterTask(
             "LJ-13 tilted by a trap of .8 at 1", "lj13", "lj13 T=1", "lj13 T=1, trap 1.8", 1.0, 0.8, _FEWEST
