@@ -59,8 +59,8 @@ class ParticleFrame(NamedTuple):
         Mean and standard deviation of the distance of each pair, equal for pairs of one kind, shape
         ``(pairs,)``.
     chiral : tuple of four int, optional
-        A centre and three of its neighbours whose triple product the network sees, so that it can tell a
-        configuration from its mirror image.
+        A centre and three of its neighbours: the network sees the signs of its and other triple products, so
+        that it can tell a configuration from its mirror image.
     quadruples : Quadruples, optional
         Bonded particles whose volumes the network sees.
     """

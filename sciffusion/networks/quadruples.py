@@ -271,7 +271,8 @@ class QuadrupleTerms(nn.Module):
     def _excess(self, share: Tensor, noise: Tensor) -> Tensor:
         """Return how far shares are from their means, in standard deviations of noisy ones."""
         ratio = torch.exp(8.0 * noise).unsqueeze(-1)  # squared noise to signal
-        added = 6.0 * ratio / self.squares  # of a flat group: 9 for spokes at 120 degrees, 3 for a zigzag chain
+        # By noise, of a flat group: 9 for spokes at 120 degrees, 3 for a zigzag chain.
+        added = 6.0 * ratio / self.squares
         variance = self.stds.square() + added / (1.0 + 5.0 * added)
         return (share - self.means / (1.0 + ratio)) / variance.sqrt()
 
