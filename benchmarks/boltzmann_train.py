@@ -54,6 +54,8 @@ class Recipe:
         Folder and file of the results, the column that names rows, and the start of the names that count.
     parameters : dict
         Of the estimator.
+    method : str, default "VCG-SMC"
+        Of the results that the card shows.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Recipe:
     use: str
     quality: tuple[str, str, str, str]
     parameters: dict[str, Any]
+    method: str = "VCG-SMC"
 
     def data(self, *, quick: bool, folder: Path) -> ParticleDataset:
         """Give the training set."""
@@ -76,6 +79,11 @@ RECIPES = {
         "Four particles in the plane joined by double wells (DW-4)", "dw4 T=2", "temperature=1.0",
         (*CLUSTERS, "DW-4"), SIZE | {"max_steps": 15_000, "batch_size": 256},
     ),
+    "double_well_4_energy": Recipe(
+        "Log densities of four particles in the plane joined by double wells (DW-4)", "dw4 T=2",
+        "temperature=1.0, control='ecg'", (*CLUSTERS, "DW-4"),
+        {"width": 32, "depth": 3, "max_steps": 6_000, "batch_size": 256, "energy_based": True}, "ECG-SMC",
+    ),
     "lennard_jones_13": Recipe(
         "Thirteen Lennard-Jones particles in a trap (LJ-13)", "lj13 T=1", "temperature=0.4",
         (*CLUSTERS, "LJ-13"), SIZE | {"max_steps": 8_000, "batch_size": 192},
@@ -83,7 +91,7 @@ RECIPES = {
     "alanine_dipeptide": Recipe(
         "Alanine dipeptide in implicit water", None, "temperature=300.0",
         ("boltzmann_peptide", "rows.csv", "draws", "VCG-SMC"),
-        {"width": 48, "depth": 3, "max_steps": 12_000, "batch_size": 64, "max_noise": 20.0,
+        {"width": 56, "depth": 3, "max_steps": 12_000, "batch_size": 80, "max_noise": 20.0,
          "chiral_centre": (8, 6, 14, 10)},
     ),
 }  # fmt: skip
@@ -148,7 +156,7 @@ def quality_lines(name: str, results: Path) -> list[str]:
     table = pd.read_csv(path)
     rows = table[table[column].astype(str).str.startswith(start)]
     if "method" in rows:
-        rows = rows[rows["method"] == "VCG-SMC"]
+        rows = rows[rows["method"] == RECIPES[name].method]
     lines = []
     for _, row in rows.iterrows():
         numbers = row.drop([column, "method"], errors="ignore").dropna()
@@ -186,7 +194,7 @@ def card_text(name: str, model: Any, data: ParticleDataset, cost: Training, qual
     return "\n".join(
         [f"# {name}", "", f"{recipe.title}: a `BoltzmannDiffusion`.", "",
          "    from sciffusion import BoltzmannDiffusion", f"    {example}", "",
-         *lines, "- **Measured** (controlled particles, VCG-SMC, weighted):", *quality,
+         *lines, f"- **Measured** (controlled particles, {recipe.method}, weighted):", *quality,
          f"- **Licence**: {licence}", ""]
     )  # fmt: skip
 

@@ -36,6 +36,7 @@ from sciffusion.networks.egnn import centre
 __all__ = ["NoiseRange", "ParticleObjective"]
 
 _LOW_SHARE, _INNER_SHARE = 0.2, 0.65
+_SPREAD = 0.75
 #: With forces targets are nearly exact at small noise; the loss there weighs more, by at most one over this.
 _LEAST_VARIANCE = 0.03
 
@@ -44,8 +45,9 @@ _LEAST_VARIANCE = 0.03
 class NoiseRange:
     """Noise levels, relative to the signal and in units of the scaled positions.
 
-    Most levels of training lie where structure forms, between a third of the smallest scale of the density
-    and six times it; above and below, the score is nearly that of a Gaussian or of the data.
+    Most levels of training lie where structure forms: from a third of the smallest scale of the density to
+    six times it or, where the law has larger scales beside stiff bonds, to three quarters of its spread.
+    Above and below, the score is nearly that of a Gaussian or of the data.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ class NoiseRange:
     def sample(self, uniforms: Tensor) -> Tensor:
         """Map uniform numbers to levels; each part is spaced evenly in its logarithm."""
         low = max(self.local_scale / 3.0, self.low)
-        high = max(min(6.0 * self.local_scale, self.high), low)
+        high = max(min(max(6.0 * self.local_scale, _SPREAD), self.high), low)
         below = self.low * (low / self.low) ** (uniforms / _LOW_SHARE)
         inner = low * (high / low) ** ((uniforms - _LOW_SHARE) / _INNER_SHARE)
         rest = 1.0 - _LOW_SHARE - _INNER_SHARE

@@ -132,3 +132,10 @@ def test_data_are_scaled_to_unit_variance_and_forces_to_scores() -> None:
     torch.testing.assert_close(data.scores, -data.positions * (data.length / 3.0) ** 2, rtol=1e-4, atol=1e-5)
     assert scaled_set(x, None, weights, kt, 0.6).local_scale == pytest.approx(0.2, rel=0.02)
     assert 0.0 < scaled_set(x, None, weights, kt, None).local_scale <= 1.0
+
+
+def test_laws_with_stiff_bonds_are_learned_up_to_their_spread() -> None:
+    levels = NoiseRange(0.002, 20.0, 0.02).sample(torch.linspace(0.0, 1.0, 10_001, dtype=torch.float64))
+    inner = (levels >= 0.02 / 3.0) & (levels <= 0.75)
+    assert float(inner.double().mean()) == pytest.approx(0.65, abs=2e-3)
+    torch.testing.assert_close(levels[[0, -1]], torch.tensor([0.002, 20.0], dtype=torch.float64))
