@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 
 from .alanine_dipeptide_card import alanine_dipeptide_card
 from .alanine_dipeptide_system import (
@@ -30,9 +29,11 @@ from .alanine_dipeptide_system import (
 )
 from .chain_diagnostics import autocorrelation_time, split_r_hat
 from .particles_cache import Arrays, cached_arrays
+from .particles_checks import check_count, check_number, check_positions, check_seed
 from .particles_dataset import ParticleDataset
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from .molecular_mechanics import MolecularMechanics
@@ -112,7 +113,7 @@ def make_alanine_dipeptide(
     ------
     ImportError
         If OpenMM is not installed.
-    ValueError, FloatingPointError
+    ValueError, TypeError, FloatingPointError
         Naming the argument that cannot be used; if the simulation diverged.
 
     Notes
@@ -120,19 +121,17 @@ def make_alanine_dipeptide(
     One core makes about 70 000 steps of a replica in a second with the torch engine (250 000 compiled).
     """
     plan = _Plan(
-        int(n), float(temperature), engine, columns, thinning, burn_in, float(step), float(friction),
-        float(hydrogen_mass), compiled, shuffle,
+        n, temperature, engine, columns, thinning, burn_in, step, friction, hydrogen_mass, compiled, shuffle,
     )  # fmt: skip
     openmm = import_openmm()
-    seed = random_state
-    if not isinstance(seed, (int, np.integer)):
-        seed, cache = int(check_random_state(seed).randint(2**31)), False
-    key = {**asdict(plan), "seed": int(seed), "version": VERSION, "openmm": openmm.__version__}
+    seed, chosen = check_seed(random_state)
+    key = {**asdict(plan), "seed": seed, "version": VERSION, "openmm": openmm.__version__}
 
     def simulate() -> Arrays:
-        return _simulate(plan, int(seed))
+        return _simulate(plan, seed)
 
-    arrays = cached_arrays("alanine_dipeptide", key, simulate, folder=folder) if cache else simulate()
+    kept = cache and chosen
+    arrays = cached_arrays("alanine_dipeptide", key, simulate, folder=folder) if kept else simulate()
     return _dataset(plan, arrays, openmm.__version__)
 
 
@@ -154,13 +153,9 @@ class _Plan:
 
     def __post_init__(self) -> None:
         for name, low in {"n": 1, "columns": 2, "thinning": 1, "burn_in": 0}.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} is {value!r}, expected an integer >= {low}")
+            object.__setattr__(self, name, check_count(name, getattr(self, name), low))
         for name in ("temperature", "step", "friction", "hydrogen_mass"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0.0):
-                raise ValueError(f"{name} is {value}, expected a finite number above 0")
+            object.__setattr__(self, name, check_number(name, getattr(self, name)))
         if self.engine not in ("torch", "openmm"):
             raise ValueError(f"engine is {self.engine!r}, expected 'torch' or 'openmm'")
 
@@ -180,7 +175,7 @@ class _Plan:
 
 
 def _simulate(plan: _Plan, seed: int) -> Arrays:
-    from .alanine_dipeptide_chains import openmm_chains, torch_chains
+    from .alanine_dipeptide_chains import openmm_chains, too_long, torch_chains
 
     started = time.process_time()
     engine = torch_chains if plan.engine == "torch" else openmm_chains
@@ -191,9 +186,7 @@ def _simulate(plan: _Plan, seed: int) -> Arrays:
     )  # fmt: skip
     seconds = time.process_time() - started
     if not np.isfinite(chains["all_energies"]).all():
-        raise FloatingPointError(
-            f"the simulation left the finite numbers: step {plan.step} fs is too long for these masses"
-        )
+        raise FloatingPointError(too_long(plan.step))
     energies = chains["all_energies"]
     positive = _dihedral(chains["configurations"].astype(np.float64), PHI) > 0.0
     states = energies[0].size
@@ -257,11 +250,19 @@ class _Energy:
         self._made: dict[Any, MolecularMechanics] = {}
 
     def __call__(self, configurations: Tensor) -> Tensor:
+        check_positions(configurations)
         key = (configurations.device, configurations.dtype)
         if key not in self._made:
-            from .molecular_mechanics import MolecularMechanics
-
-            mechanics = MolecularMechanics.from_openmm(alanine_dipeptide_system())
-            self._made[key] = mechanics.to(device=key[0], dtype=key[1])
+            self._made[key] = _mechanics(*key)
         energies: Tensor = self._made[key](configurations)
         return energies
+
+
+def _mechanics(device: torch.device, dtype: torch.dtype) -> MolecularMechanics:
+    """Give the force field, with tables through which gradients pass wherever it is asked for first."""
+    import torch
+
+    from .molecular_mechanics import MolecularMechanics
+
+    with torch.inference_mode(False):
+        return MolecularMechanics.from_openmm(alanine_dipeptide_system()).to(device=device, dtype=dtype)

@@ -10,10 +10,15 @@ from .molecular_mechanics import MolecularMechanics
 from .molecular_mechanics_dynamics import Replicas
 from .particles_cache import Arrays
 
-__all__ = ["openmm_chains", "torch_chains"]
+__all__ = ["openmm_chains", "too_long", "torch_chains"]
 
 #: Steps between proposals of exchanges.
 SWAP_EVERY = 50
+
+
+def too_long(step: float) -> str:
+    """Say that a step (fs) is too long."""
+    return f"the simulation left the finite numbers: step {step} fs is too long for these masses"
 
 
 def torch_chains(
@@ -102,17 +107,22 @@ def openmm_chains(
     shape = (frames, columns)
     positions, forces = np.empty((2, *shape, *START.shape), np.float32)
     energies = np.empty(shape, np.float32)
-    for column in range(columns):
-        context.setPositions(START)
-        context.setVelocitiesToTemperature(temperatures[0], (seed + column) % 2**31 or 1)
-        integrator.step(burn_in)
-        for frame in range(frames):
-            integrator.step(thinning)
-            state = context.getState(getPositions=True, getEnergy=True, getForces=True)
-            place = state.getPositions(asNumpy=True)._value
-            positions[frame, column] = place - place.mean(axis=0)
-            forces[frame, column] = state.getForces(asNumpy=True)._value
-            energies[frame, column] = state.getPotentialEnergy()._value
+    try:
+        for column in range(columns):
+            context.setPositions(START)
+            context.setVelocitiesToTemperature(temperatures[0], (seed + column) % 2**31 or 1)
+            integrator.step(burn_in)
+            for frame in range(frames):
+                integrator.step(thinning)
+                state = context.getState(getPositions=True, getEnergy=True, getForces=True)
+                place = state.getPositions(asNumpy=True)._value
+                positions[frame, column] = place - place.mean(axis=0)
+                forces[frame, column] = state.getForces(asNumpy=True)._value
+                energies[frame, column] = state.getPotentialEnergy()._value
+    except openmm.OpenMMException as error:
+        if "nan" not in str(error).lower():
+            raise
+        raise FloatingPointError(too_long(step)) from error
     return {
         "configurations": positions,
         "forces": forces,

@@ -35,10 +35,9 @@ def split_r_hat(series: NDArray[np.floating]) -> float:
     Raises
     ------
     ValueError
-        If `series` is not a matrix with at least four frames.
+        If `series` is not a matrix with at least four frames, or holds NaN or infinite values.
     """
-    if series.ndim != 2 or len(series) < 4:
-        raise ValueError(f"series has shape {series.shape}, expected (frames >= 4, chains)")
+    _check(series)
     half = len(series) // 2
     halves = np.concatenate([series[:half], series[-half:]], axis=1).astype(np.float64)
     between, within = halves.mean(axis=0).var(ddof=1), halves.var(axis=0, ddof=1).mean()
@@ -66,10 +65,9 @@ def autocorrelation_time(series: NDArray[np.floating], window: float = 5.0) -> f
     Raises
     ------
     ValueError
-        If `series` is not a matrix with at least four frames.
+        If `series` is not a matrix with at least four frames, or holds NaN or infinite values.
     """
-    if series.ndim != 2 or len(series) < 4:
-        raise ValueError(f"series has shape {series.shape}, expected (frames >= 4, chains)")
+    _check(series)
     centred = series.astype(np.float64) - series.mean(dtype=np.float64)
     frames = len(centred)
     spectrum = np.fft.rfft(centred, 2 * frames, axis=0)
@@ -80,3 +78,10 @@ def autocorrelation_time(series: NDArray[np.floating], window: float = 5.0) -> f
     times = 2.0 * np.cumsum(covariances / covariances[0]) - 1.0
     enough = np.flatnonzero(np.arange(frames // 2) >= window * times)
     return max(1.0, float(times[enough[0] if len(enough) else -1]))
+
+
+def _check(series: NDArray[np.floating]) -> None:
+    if series.ndim != 2 or len(series) < 4:
+        raise ValueError(f"series has shape {series.shape}, expected (frames >= 4, chains)")
+    if not np.isfinite(series).all():
+        raise ValueError("series holds NaN or infinite values, expected finite numbers")

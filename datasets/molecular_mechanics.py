@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .molecular_mechanics_bonded import Angles, Bonds, Torsions
 from .molecular_mechanics_pairs import Pairs, Solvent
+from .particles_checks import check_positions
 
 __all__ = ["MolecularMechanics"]
 
@@ -132,6 +133,7 @@ class MolecularMechanics(nn.Module):
         return energy, torch.stack([slope for _, slope in found]).sum(0)
 
     def _check(self, positions: Tensor) -> None:
+        check_positions(positions)
         if positions.ndim != 3 or tuple(positions.shape[1:]) != (self.atoms, 3):
             raise ValueError(
                 f"positions has shape {tuple(positions.shape)}, expected (batch, {self.atoms}, 3) in nm"

@@ -2,8 +2,8 @@
 
 The name of a file is the name of the set with the start of the SHA-256 of its settings as sorted JSON; the
 settings lie in the file too and are compared when it is read. Files are NumPy archives without pickled
-objects, written under another name and moved into place. A file that cannot be read or that holds other
-settings is simulated anew.
+objects, written under another name and moved into place. A file that cannot be read, that is damaged or that
+holds other settings is simulated anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import json
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +28,8 @@ __all__ = ["Arrays", "cached_arrays"]
 
 Arrays = dict[str, NDArray[Any]]
 
-_SETTINGS = "settings_json"
+#: The first two arrays of a file. Of an archive that is cut at its end the rest of the names tells.
+_SETTINGS, _NAMES = "settings_json", "names_json"
 
 
 def cached_arrays(
@@ -49,6 +51,16 @@ def cached_arrays(
         Makes the arrays.
     folder : path or None
         Cache folder, see :func:`data_home`; files lie in its folder ``particles``.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made: before anything is simulated.
+
+    Warns
+    -----
+    UserWarning
+        If the file cannot be written; the arrays are returned all the same.
     """
     words = json.dumps(dict(settings), sort_keys=True)
     digest = hashlib.sha256(words.encode()).hexdigest()[:16]
@@ -56,8 +68,16 @@ def cached_arrays(
     found = _read(location, words)
     if found is not None:
         return found
+    location.parent.mkdir(parents=True, exist_ok=True)
     arrays = simulate()
-    _write(location, words, arrays)
+    try:
+        _write(location, words, arrays)
+    except OSError as error:
+        warnings.warn(
+            f"{name} could not be kept in {location.parent} and will be simulated again: {error}",
+            UserWarning,
+            stacklevel=2,
+        )
     return arrays
 
 
@@ -65,19 +85,27 @@ def _read(location: Path, words: str) -> Arrays | None:
     """Return the arrays of a file made with these settings, None where there is none."""
     try:
         content = io.BytesIO(location.read_bytes())
+        with zipfile.ZipFile(content) as archive:
+            if archive.testzip() is not None:  # NumPy does not compare the checksums of all it reads
+                return None
+        content.seek(0)
         with np.load(content, allow_pickle=False) as archive:
             if str(archive[_SETTINGS]) != words:
                 return None
-            return {key: archive[key] for key in archive.files if key != _SETTINGS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            found = {key: archive[key] for key in archive.files if key != _SETTINGS}
+    # What damage does to the headers of an archive shows as any of these.
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None
+    names = found.pop(_NAMES, None)  # files of before have none
+    whole = len(found) > 0 if names is None else json.loads(str(names)) == list(found)
+    return found if whole else None
 
 
 def _write(location: Path, words: str, arrays: Arrays) -> None:
     """Write so that a reader sees the whole file or none."""
-    location.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **{_SETTINGS: np.array(words)}, **arrays)
+    first = {_SETTINGS: np.array(words), _NAMES: np.array(json.dumps(list(arrays)))}
+    np.savez(content, allow_pickle=False, **first, **arrays)
     descriptor, name = tempfile.mkstemp(dir=location.parent, prefix=location.name, suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as stream:

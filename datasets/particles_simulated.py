@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 
 from .particles_cache import Arrays, cached_arrays
 from .particles_cards import DW4, LJ13, ParticleCard
+from .particles_checks import check_count, check_number, check_numbers, check_seed
 from .particles_dataset import ParticleDataset
 from .particles_systems import DoubleWell, LennardJones
 
@@ -99,7 +99,7 @@ def make_dw4(
 
     Raises
     ------
-    ValueError, FloatingPointError
+    ValueError, TypeError, FloatingPointError
         Naming the argument that cannot be used; if the simulation diverged.
 
     Warns
@@ -111,8 +111,8 @@ def make_dw4(
     -----
     At least 64 states of each chain are simulated, also for small `n`. The defaults take about a second.
     """
-    system = DoubleWell(oscillator=_trap(oscillator))
-    ladder = temperature_ladder(temperature, DW4_LADDER) if temperatures is None else tuple(temperatures)
+    system = DoubleWell(oscillator=check_number("oscillator", oscillator, positive=False))
+    ladder = _ladder(temperature, temperatures, DW4_LADDER)
     plan = _Plan("dw4", n, float(temperature), ladder, columns, thinning, burn_in, 20, shuffle)
     return _make(system, DW4, plan, random_state, cache, folder)
 
@@ -157,7 +157,7 @@ def make_lj13(
 
     Raises
     ------
-    ValueError, FloatingPointError
+    ValueError, TypeError, FloatingPointError
         As of :func:`make_dw4`.
 
     Warns
@@ -169,12 +169,13 @@ def make_lj13(
     -----
     The defaults take about four seconds at temperature 0.4, less where the ladder is shorter.
     """
-    if not oscillator > 0.0:
+    strength = check_number("oscillator", oscillator, positive=False)
+    if not strength > 0.0:
         raise ValueError(
             f"oscillator is {oscillator}, expected a number above 0: particles evaporate without"
         )
-    system = LennardJones(oscillator=_trap(oscillator))
-    ladder = temperature_ladder(temperature, LJ13_LADDER) if temperatures is None else tuple(temperatures)
+    system = LennardJones(oscillator=strength)
+    ladder = _ladder(temperature, temperatures, LJ13_LADDER)
     plan = _Plan("lj13", n, float(temperature), ladder, columns, thinning, burn_in, 10, shuffle)
     return _make(system, LJ13, plan, random_state, cache, folder)
 
@@ -189,13 +190,17 @@ def temperature_ladder(temperature: float, rungs: Sequence[float]) -> tuple[floa
     ValueError
         If the temperature is not a finite number above 0.
     """
-    if not (math.isfinite(temperature) and temperature > 0.0):
-        raise ValueError(f"temperature is {temperature}, expected a finite number above 0")
+    temperature = check_number("temperature", temperature)
     above = [float(rung) for rung in rungs if rung >= CLOSEST * temperature]
     gap = math.log(above[0] / temperature) if above and temperature < rungs[0] else 0.0
     steps = max(1, math.ceil(gap / math.log(EXTENSION)))
     added = [temperature * math.exp(gap * step / steps) for step in range(1, steps)]
-    return (float(temperature), *added, *above)
+    return (temperature, *added, *above)
+
+
+def _ladder(temperature: float, given: Sequence[float] | None, rungs: Sequence[float]) -> tuple[float, ...]:
+    check_number("temperature", temperature)
+    return temperature_ladder(temperature, rungs) if given is None else check_numbers("temperatures", given)
 
 
 def turned_and_renumbered(
@@ -228,10 +233,8 @@ class _Plan:
     shuffle: bool
 
     def __post_init__(self) -> None:
-        for name, low in (("n", 1), ("columns", 2)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} is {value!r}, expected an integer >= {low}")
+        for name, low in {"n": 1, "columns": 2, "thinning": 1, "burn_in": 0}.items():
+            object.__setattr__(self, name, check_count(name, getattr(self, name), low))
         if self.temperature not in self.temperatures:
             raise ValueError(
                 f"temperatures is {list(self.temperatures)}, expected temperature = {self.temperature} in it"
@@ -246,12 +249,6 @@ class _Plan:
         )
 
 
-def _trap(oscillator: float) -> float:
-    if not (math.isfinite(oscillator) and oscillator >= 0.0):
-        raise ValueError(f"oscillator is {oscillator}, expected a finite number of at least 0")
-    return float(oscillator)
-
-
 def _make(
     system: DoubleWell | LennardJones,
     card: ParticleCard,
@@ -261,15 +258,14 @@ def _make(
     folder: str | os.PathLike[str] | None,
 ) -> ParticleDataset:
     settings = plan.settings()
-    seed = random_state
-    if not isinstance(seed, (int, np.integer)):
-        seed, cache = int(check_random_state(seed).randint(2**31)), False
-    key = {**asdict(plan), "system": asdict(system), "seed": int(seed), "version": VERSION}
+    seed, chosen = check_seed(random_state)
+    key = {**asdict(plan), "system": asdict(system), "seed": seed, "version": VERSION}
 
     def simulate() -> Arrays:
-        return _simulate(system, plan, settings, int(seed))
+        return _simulate(system, plan, settings, seed)
 
-    arrays = cached_arrays(plan.name, key, simulate, folder=folder) if cache else simulate()
+    kept = cache and chosen
+    arrays = cached_arrays(plan.name, key, simulate, folder=folder) if kept else simulate()
     fields = ("configurations", "energies", "forces")
     diagnostics: dict[str, object] = {name: value for name, value in arrays.items() if name not in fields}
     diagnostics |= {name: float(arrays[name]) for name in ("effective_size", "cpu_seconds")}

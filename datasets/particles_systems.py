@@ -32,6 +32,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .particles_checks import check_count, check_positions
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -102,7 +104,7 @@ class PairSystem(ABC):
         return energies, 2.0 * slope * differences, centred
 
     def _check(self, configurations: Tensor) -> None:
-        shape = tuple(configurations.shape)
+        shape = tuple(check_positions(configurations).shape)
         if len(shape) != 3 or shape[1:] != (self.n, self.dimensions):
             raise ValueError(
                 f"configurations has shape {shape}, expected (batch, {self.n}, {self.dimensions})"
@@ -120,9 +122,7 @@ class PairSystem(ABC):
 
     def _check_numbers(self, positive: tuple[str, ...], finite: tuple[str, ...]) -> None:
         for name, low in (("n", 2), ("dimensions", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} is {value!r}, expected an integer >= {low}")
+            object.__setattr__(self, name, check_count(name, getattr(self, name), low))
         for name in (*finite, "oscillator"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a finite number")

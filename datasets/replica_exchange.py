@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .chain_diagnostics import split_r_hat
+from .particles_checks import check_count, check_number, check_numbers
 from .replica_swaps import SwapCount, exchange
 
 __all__ = [
@@ -109,14 +110,10 @@ class ExchangeSettings:
         """Refuse settings that cannot be used."""
         lows = {"columns": 1, "frames": 4, "thinning": 1, "burn_in": 0, "swap_every": 1}
         for name, low in lows.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} is {value!r}, expected an integer >= {low}")
+            object.__setattr__(self, name, check_count(name, getattr(self, name), low))
         for name in ("step", "friction"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0.0):
-                raise ValueError(f"{name} is {value}, expected a finite number above 0")
-        ladder = list(self.temperatures)
+            check_number(name, getattr(self, name))
+        ladder = list(check_numbers("temperatures", self.temperatures))
         rising = all(low < high for low, high in pairwise(ladder))
         if not ladder or not rising or not (ladder[0] > 0.0 and math.isfinite(ladder[-1])):
             raise ValueError(f"temperatures is {ladder}, expected finite numbers above 0, rising strictly")

@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from sciffusion.datasets import ParticleDataset, make_alanine_dipeptide, particle_card
+from sciffusion.datasets import (
+    ParticleDataset,
+    alanine_dipeptide_chains,
+    make_alanine_dipeptide,
+    particle_card,
+)
 from sciffusion.datasets import alanine_dipeptide as module
 from sciffusion.datasets.alanine_dipeptide_system import (
     ATOM_NAMES,
@@ -25,8 +30,10 @@ from sciffusion.datasets.alanine_dipeptide_system import (
     alanine_dipeptide_system,
     raised_masses,
 )
+from sciffusion.datasets.chain_diagnostics import autocorrelation_time, split_r_hat
 from sciffusion.datasets.molecular_mechanics import MolecularMechanics
 from sciffusion.datasets.molecular_mechanics_dynamics import BOLTZMANN, Replicas
+from sciffusion.domains.boltzmann import dihedral_angles
 
 pytest.importorskip("openmm")
 
@@ -124,6 +131,62 @@ def test_exchange_moves_configurations_and_keeps_what_belongs_to_them() -> None:
     torch.testing.assert_close(replicas.gradient, gradient, rtol=1e-3, atol=1.0)
 
 
+def test_exchanges_are_accepted_by_energies_over_kt_and_keep_thermal_velocities() -> None:
+    replicas = _replicas((300.0, 600.0), 64)
+    assert pytest.approx(1.380649e-23 * 6.02214076e23 / 1000.0, rel=1e-9) == BOLTZMANN
+    gap = float(np.log(2.0)) / (1.0 / (BOLTZMANN * 300.0) - 1.0 / (BOLTZMANN * 600.0))
+    accepted = 0
+    for _ in range(8):
+        cold = torch.zeros(64)
+        replicas.energies, replicas._parity = torch.cat([cold, cold + gap]), 0
+        thermal, places = replicas.velocities / replicas.thermal, replicas.positions + torch.arange(128.0)
+        replicas.positions = places
+        replicas._exchange()
+        swapped = replicas.energies[:64] > 0.5 * gap
+        accepted += int(swapped.sum())
+        other = torch.arange(128).roll(64)
+        order = torch.where(swapped.repeat(2), other, torch.arange(128))
+        torch.testing.assert_close(replicas.velocities / replicas.thermal, thermal[..., order])
+        torch.testing.assert_close(replicas.positions, places[..., order])
+    assert abs(accepted / 512 - 0.5) < 4.0 * 0.5 / np.sqrt(512)  # a half, for exponents of log 2
+
+
+def test_rows_know_their_chain_and_what_their_mean_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, columns = 40, 3
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(frames, columns, 22, 3))
+    x[..., 0, 0] = np.arange(columns)
+    energies = draw.normal(size=(1, frames, columns)).cumsum(axis=1)
+    made = {
+        "configurations": x.astype(np.float32), "forces": x.astype(np.float32), "energies": energies[0],
+        "all_energies": energies, "swap_rates": np.empty(0),
+    }  # fmt: skip
+    monkeypatch.setattr(alanine_dipeptide_chains, "torch_chains", lambda *_, **__: made)
+    given = SHORT | {"columns": columns}
+    found = make_alanine_dipeptide(frames * columns, 600.0, **given)
+    np.testing.assert_array_equal(found.diagnostics["chain"], found.configurations[:, 0, 0])
+    rows = make_alanine_dipeptide(frames * columns, 600.0, **given | {"shuffle": False})
+    np.testing.assert_array_equal(rows.diagnostics["chain"], rows.configurations[:, 0, 0])
+    states = frames * columns
+    independent = states / autocorrelation_time(energies[0])
+    assert found.diagnostics["effective_size"] == pytest.approx(independent)
+    phi = dihedral_angles(torch.from_numpy(made["configurations"]), PHI).numpy()
+    assert found.diagnostics["r_hat_phi"] == pytest.approx(split_r_hat((phi > 0.0).astype(np.float64)))
+
+
+def test_the_energy_has_gradients_even_if_it_was_first_asked_without() -> None:
+    energy, x = module._Energy(), torch.from_numpy(START)[None]
+    with torch.inference_mode():
+        expected = energy(x).clone()
+    leaf = x.clone().requires_grad_()
+    found = energy(leaf)
+    torch.testing.assert_close(found.detach(), expected)
+    (gradient,) = torch.autograd.grad(found.sum(), leaf)
+    assert float(gradient.abs().max()) > 0.0
+    with pytest.raises(TypeError, match="a Tensor, got ndarray"):
+        energy(START[None])  # type: ignore[arg-type]
+
+
 def test_the_cache_is_keyed_by_the_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = SHORT | {"cache": True, "folder": tmp_path}
     first = make_alanine_dipeptide(8, **short)
@@ -155,6 +218,8 @@ def test_the_cache_is_keyed_by_the_arguments(tmp_path: Path, monkeypatch: pytest
         ({"columns": 1}, "columns is 1, expected an integer >= 2"),
         ({"engine": "gromacs"}, "expected 'torch' or 'openmm'"),
         ({"burn_in": 1.5}, "burn_in is 1.5"),
+        ({"n": 8.5}, "n is 8.5"),
+        ({"random_state": -1}, "random_state is -1, expected an integer from 0"),
     ],
 )
 def test_what_cannot_be_used_is_refused(change: dict[str, Any], words: str) -> None:
@@ -162,9 +227,16 @@ def test_what_cannot_be_used_is_refused(change: dict[str, Any], words: str) -> N
         make_alanine_dipeptide(**{"n": 8} | SHORT | change)
 
 
-def test_too_long_a_step_is_named() -> None:
+@pytest.mark.parametrize("engine", ["torch", "openmm"])
+def test_too_long_a_step_is_named(engine: str) -> None:
     with pytest.raises(FloatingPointError, match=r"step 30\.0 fs is too long"):
-        make_alanine_dipeptide(8, **SHORT | {"step": 30.0, "thinning": 100})
+        make_alanine_dipeptide(8, **SHORT | {"step": 30.0, "thinning": 100, "engine": engine})
+
+
+@pytest.mark.parametrize("name", ["temperature", "step", "friction", "hydrogen_mass"])
+def test_what_is_no_number_is_named(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} is None, expected a number"):
+        make_alanine_dipeptide(8, **SHORT | {name: None})
 
 
 def test_without_openmm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,3 +49,12 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     for function in (split_r_hat, autocorrelation_time):
         with pytest.raises(ValueError, match="expected \\(frames >= 4, chains\\)"):
             function(np.zeros(shape))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_refused(value: float) -> None:
+    series = np.zeros((6, 2))
+    series[3, 1] = value
+    for function in (split_r_hat, autocorrelation_time):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            function(series)

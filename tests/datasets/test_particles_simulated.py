@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from sciffusion.datasets import ParticleDataset, make_dw4, make_lj13
+from sciffusion.datasets import particles_simulated as module
+from sciffusion.datasets.chain_diagnostics import autocorrelation_time
 from sciffusion.datasets.particles_cache import cached_arrays
 from sciffusion.datasets.particles_simulated import temperature_ladder, turned_and_renumbered
+from sciffusion.datasets.replica_exchange import ReplicaTrajectories
 
 SHORT: dict[str, Any] = {"columns": 8, "thinning": 20, "burn_in": 200, "cache": False, "random_state": 0}
 
@@ -67,6 +70,29 @@ def test_the_virial_theorem_holds(wells: ParticleDataset) -> None:
     error = virial.std() / np.sqrt(wells.diagnostics["effective_size"])
     assert abs(virial.mean() - 6.0 * wells.kT) < 4.0 * error  # kT for each of 3 x 2 free coordinates
     assert error < 0.1 * 6.0 * wells.kT
+
+
+def _kept(energies: np.ndarray[Any, Any]) -> ReplicaTrajectories:
+    nothing = np.empty((0, 0), np.float32)
+    return ReplicaTrajectories((1.0,), (0,), nothing, nothing, energies[None].astype(np.float32), np.empty(0))
+
+
+def test_the_effective_size_is_that_of_the_mean_of_the_rows_drawn() -> None:
+    frames, columns = 400, 5
+    constant = _kept(np.ones((frames, columns)))  # as good as independent
+    chains = _kept(np.random.default_rng(0).standard_normal((frames, columns)).cumsum(axis=0))
+    states = frames * columns
+    independent = states / autocorrelation_time(chains.energies[0])
+    assert independent < 0.1 * states
+
+    def size(n: int, found: ReplicaTrajectories) -> float:
+        plan = module._Plan("dw4", n, 1.0, (1.0,), columns, 1, 0, 10, True)
+        return float(module._diagnostics(plan, found, 0)["effective_size"])
+
+    # All states: those that are independent. Rows of independent states: all of them. Both: variances add up.
+    assert size(states, chains) == pytest.approx(independent)
+    assert size(100, constant) == pytest.approx(100.0)
+    assert 1.0 / size(100, chains) == pytest.approx(1.0 / independent + 1.0 / 100 - 1.0 / states)
 
 
 @few_states
@@ -172,6 +198,99 @@ def test_a_damaged_file_of_the_cache_is_made_anew(tmp_path: Path, damage: bytes 
     file.write_bytes(file.read_bytes()[:60] if damage is None else damage)
     assert cached_arrays("set", {"seed": 1}, simulate(3.0), folder=tmp_path)["values"][0] == 3.0
     assert cached_arrays("set", {"seed": 1}, simulate(4.0), folder=tmp_path)["values"][0] == 3.0
+
+
+def test_no_damage_to_a_file_of_the_cache_goes_unnoticed(tmp_path: Path) -> None:
+    # Any byte may be wrong, in the arrays, in their headers, and in the table of contents of the archive.
+    truth = {"values": np.arange(6.0).reshape(2, 3), "more": np.arange(3, dtype=np.float32)}
+    cached_arrays("set", {"seed": 1}, lambda: truth, folder=tmp_path)
+    (file,) = (tmp_path / "particles").iterdir()
+    good, draw, made = file.read_bytes(), np.random.default_rng(0), []
+
+    def simulate() -> dict[str, np.ndarray[Any, Any]]:
+        made.append(1)
+        return truth
+
+    places = {*draw.integers(len(good), size=150).tolist(), *range(len(good) - 150, len(good))}
+    for place in places:
+        wrong = bytearray(good)
+        wrong[place] ^= int(draw.integers(1, 256))
+        file.write_bytes(bytes(wrong))
+        found = cached_arrays("set", {"seed": 1}, simulate, folder=tmp_path)
+        assert list(found) == list(truth)
+        for name, array in truth.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+    assert 150 < len(made) < len(places)  # dates in the archive may be anything
+
+
+def test_files_of_the_cache_without_names_are_read(tmp_path: Path) -> None:
+    cached_arrays("set", {"seed": 1}, lambda: {"values": np.ones(1)}, folder=tmp_path)
+    (file,) = (tmp_path / "particles").iterdir()
+    with np.load(file) as archive:
+        kept = {name: archive[name] for name in archive.files if name != "names_json"}
+    assert len(kept) == 2
+    np.savez(file, **kept)
+    again = cached_arrays("set", {"seed": 1}, lambda: {"values": np.zeros(1)}, folder=tmp_path)
+    assert list(again) == ["values"]
+    assert again["values"][0] == 1.0
+
+
+def test_a_folder_that_cannot_be_is_found_before_the_simulation(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    def never() -> dict[str, np.ndarray[Any, Any]]:
+        raise AssertionError("simulated")
+
+    with pytest.raises(OSError, match="file"):
+        cached_arrays("set", {"seed": 1}, never, folder=tmp_path / "file")
+
+
+def test_arrays_that_cannot_be_kept_are_returned(tmp_path: Path) -> None:
+    def simulate() -> dict[str, np.ndarray[Any, Any]]:
+        (tmp_path / "particles").rmdir()  # as a full disk would, this stops the file from being written
+        return {"values": np.ones(1)}
+
+    with pytest.warns(UserWarning, match="set could not be kept .* simulated again"):
+        found = cached_arrays("set", {"seed": 1}, simulate, folder=tmp_path)
+    assert found["values"][0] == 1.0
+
+
+@few_states
+def test_numbers_of_numpy_find_the_set_of_pythons(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"n": 40, "columns": 4, "thinning": 1, "burn_in": 3, "random_state": 5}
+    ladder = {"temperatures": [1.0, 2.0], "folder": tmp_path}
+    first = make_dw4(**given, **ladder)
+    others = {name: np.int64(value) for name, value in given.items()}
+    again = make_dw4(**others, **ladder | {"temperatures": np.array([1, 2])}, temperature=np.float32(1.0))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(first.configurations, again.configurations)
+    assert len(list((tmp_path / "particles").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"temperature": "1"}, TypeError, "temperature is '1', expected a number"),
+        ({"temperature": None}, TypeError, "temperature is None"),
+        ({"temperatures": 1.0}, TypeError, "temperatures is 1.0, expected a sequence"),
+        ({"temperatures": ["1", "2"]}, TypeError, "temperatures is"),
+        ({"oscillator": None}, TypeError, "oscillator is None"),
+        ({"burn_in": -1}, ValueError, "burn_in is -1"),
+        ({"random_state": -1}, ValueError, "random_state is -1, expected an integer from 0"),
+        ({"random_state": 2**64}, ValueError, "random_state is 18446744073709551616"),
+        ({"random_state": 1.5}, ValueError, "cannot be used to seed"),
+    ],
+)
+def test_what_is_no_number_is_refused_before_the_simulation(
+    changes: dict[str, Any], kind: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("simulated")
+
+    monkeypatch.setattr(module, "_simulate", never)
+    for make in (make_dw4, make_lj13):
+        with pytest.raises(kind, match=message):
+            make(10, **{"cache": False} | changes)
 
 
 def test_a_file_with_other_settings_is_not_taken(tmp_path: Path) -> None:

@@ -167,3 +167,21 @@ def test_grids_are_centred_with_neighbours_apart(dimensions: int) -> None:
 def test_bad_systems_are_refused(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("positions", "words"),
+    [
+        (np.zeros((2, 4, 2)), r"a Tensor, got ndarray; torch\.from_numpy"),
+        ([[0.0]], "a Tensor, got list"),
+        (torch.zeros(2, 4, 2, dtype=torch.int64), "floating-point numbers, got torch.int64"),
+    ],
+)
+def test_positions_that_are_no_tensors_of_real_numbers_are_named(positions: object, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        DoubleWell()(positions)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_whole_numbers() -> None:
+    system = DoubleWell(n=np.int64(3), dimensions=np.int32(3))  # type: ignore[arg-type]
+    assert repr(system) == repr(DoubleWell(n=3, dimensions=3))
