@@ -56,6 +56,8 @@ class Recipe:
         Of the estimator.
     method : str, default "VCG-SMC"
         Of the results that the card shows.
+    published : bool, default True
+        Whether the model is meant to be kept in the package.
     """
 
     title: str
@@ -64,6 +66,7 @@ class Recipe:
     quality: tuple[str, str, str, str]
     parameters: dict[str, Any]
     method: str = "VCG-SMC"
+    published: bool = True
 
     def data(self, *, quick: bool, folder: Path) -> ParticleDataset:
         """Give the training set."""
@@ -82,7 +85,7 @@ RECIPES = {
     "double_well_4_energy": Recipe(
         "Log densities of four particles in the plane joined by double wells (DW-4)", "dw4 T=2",
         "temperature=1.0, control='ecg'", (*CLUSTERS, "DW-4"),
-        {"width": 32, "depth": 3, "max_steps": 6_000, "batch_size": 256, "energy_based": True}, "ECG-SMC",
+        {"width": 32, "depth": 3, "max_steps": 6_000, "batch_size": 256, "energy_based": True}, "ECG-SMC", False,
     ),
     "lennard_jones_13": Recipe(
         "Thirteen Lennard-Jones particles in a trap (LJ-13)", "lj13 T=1", "temperature=0.4",
@@ -175,7 +178,9 @@ def card_text(name: str, model: Any, data: ParticleDataset, cost: Training, qual
     parameters = sum(weight.numel() for weight in model._model_.network.parameters())
     heat, lengths = ("", "reduced") if data.units == "reduced" else (" K", data.length_unit)
     part = " (the last part of an interrupted fit)" if cost.resumed else ""
-    example = f"BoltzmannDiffusion.from_pretrained({name!r}).sample(1000, {recipe.use})"
+    folder = "domains/boltzmann/weights" if recipe.published else "DIR"
+    loaded = f"from_pretrained({name!r})" if recipe.published else f"load('DIR/{name}.safetensors')"
+    example = f"BoltzmannDiffusion.{loaded}.sample(1000, {recipe.use})"
     shown = [
         ("Trained on", f"{len(data)} configurations with forces at temperature {data.temperature:g}{heat}, "
                        f"`{card.loader}`: {card.title}; {card.sampling}"),
@@ -187,7 +192,7 @@ def card_text(name: str, model: Any, data: ParticleDataset, cost: Training, qual
                     f"{model.max_noise:g} standard deviations of a coordinate ({model.length_:.4g})"),
         ("Training", f"{model.max_steps} steps of {model.batch_size}, {cost.cpu_seconds:.0f} CPU seconds of "
                      f"training{part}; simulating the data took {cost.data_seconds:.0f} CPU seconds"),
-        ("Command", f"`python benchmarks/boltzmann_train.py {name} --out domains/boltzmann/weights`"),
+        ("Command", f"`python benchmarks/boltzmann_train.py {name} --out {folder}`"),
     ]  # fmt: skip
     lines = [f"- **{key}**: {words}" for key, words in shown]
     licence = f"Apache-2.0, weights and card. Data: {card.licence}."

@@ -75,5 +75,7 @@ def test_quality_is_read_from_results(tmp_path: Path) -> None:
 def test_every_recipe_names_a_set_that_exists() -> None:
     from boltzmann_sets import SETS
 
-    assert set(RECIPES) == {"double_well_4", "lennard_jones_13", "alanine_dipeptide"}
+    published = {"double_well_4", "lennard_jones_13", "alanine_dipeptide"}
+    assert set(RECIPES) == published | {"double_well_4_energy"}
+    assert {name for name, recipe in RECIPES.items() if recipe.published} == published
     assert all(recipe.particles is None or recipe.particles in SETS for recipe in RECIPES.values())
