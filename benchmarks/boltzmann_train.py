@@ -85,7 +85,8 @@ RECIPES = {
     "double_well_4_energy": Recipe(
         "Log densities of four particles in the plane joined by double wells (DW-4)", "dw4 T=2",
         "temperature=1.0, control='ecg'", (*CLUSTERS, "DW-4"),
-        {"width": 32, "depth": 3, "max_steps": 6_000, "batch_size": 256, "energy_based": True}, "ECG-SMC", False,
+        {"width": 32, "depth": 3, "max_steps": 6_000, "batch_size": 256, "energy_based": True},
+        "ECG-SMC", False,
     ),
     "lennard_jones_13": Recipe(
         "Thirteen Lennard-Jones particles in a trap (LJ-13)", "lj13 T=1", "temperature=0.4",
