@@ -41,7 +41,7 @@ from sciffusion.domains.boltzmann import ElasticNetwork, load_villin
 from sciffusion.sampling import SampleResult
 from sciffusion.sampling.driftlite import DifferentiableReward, DriftLiteSampler
 
-__all__ = ["SETTINGS", "Experiment", "main", "protein_bars", "summarise"]
+__all__ = ["SETTINGS", "Experiment", "file_settings", "main", "protein_bars", "summarise"]
 
 COUNT, STEPS, SYSTEMS = 1000, 400, 4
 COLD, PULLED, BOTH = "300 K", "restraint", "300 K and restraint"
@@ -224,6 +224,11 @@ def _plan(quick: bool) -> list[tuple[str, str, int, int, int]]:
     return [(name, method, COUNT, STEPS, SYSTEMS) for method in methods for name in where.get(method, most)]
 
 
+def file_settings(quick: bool) -> dict[str, object]:
+    """Give what rows must have in common: a full run must not go on from a reduced one."""
+    return {"protocol": 1} | ({"reduced": True} if quick else {})
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A protein through from_score, against closed forms.")
     parser.add_argument("--quick", action="store_true", help="two settings, 400 particles, 100 steps")
@@ -239,7 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limit_threads()
     network = ElasticNetwork(load_villin().positions)
     experiments = {name: Experiment(network, setting) for name, setting in SETTINGS.items()}
-    file = RowFile(options.out / "rows.csv", ("setting", "method", "system"), {"protocol": 1}, options.resume)
+    settings = file_settings(options.quick)
+    file = RowFile(options.out / "rows.csv", ("setting", "method", "system"), settings, options.resume)
     for setting, method, count, steps, systems in _plan(options.quick):
         if (setting, method, 0) in file:
             continue

@@ -19,11 +19,13 @@ from boltzmann_protein import (
     STEPS,
     UNSCALED,
     Experiment,
+    file_settings,
     protein_bars,
     summarise,
 )
 from boltzmann_protein_models import HOT, PATH, Reference, Setting, SystemValues, time_grid
 from boltzmann_protein_pictures import draw_protein
+from reporting import RowFile
 
 from sciffusion.domains.boltzmann import ElasticNetwork
 
@@ -113,6 +115,16 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
             rows += measured
     draw_protein(references, kept, pd.DataFrame(rows), tmp_path / "picture.png", "")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_a_full_run_does_not_go_on_from_a_reduced_one(tmp_path: Path) -> None:
+    def rows(quick: bool, resume: bool) -> RowFile:
+        return RowFile(tmp_path / "rows.csv", ("setting",), file_settings(quick), resume)
+
+    rows(True, False).add({"setting": COLD})
+    assert (COLD,) in rows(True, True)
+    with pytest.raises(ValueError, match=r"resume: .*reduced"):
+        rows(False, True)
 
 
 def _planted(**changes: float) -> pd.DataFrame:

@@ -71,6 +71,10 @@ def test_kinds_of_pairs_are_counted_by_kinds_and_bonds() -> None:
     # Pairs (0, 1), (0, 2), (0, 3), (0, 4) lie 1, 2, 3 and more bonds apart.
     assert len(set(bonded.pair_kinds[:4])) == 4
     assert bonded.pair_kinds[0] == bonded.pair_kinds[4]  # (0, 1) and (1, 2)
+    longer = ParticleFrame.of(_positions(300, 7), (0,) * 7, (*CHAIN, (4, 5)))
+    # Of (0, 1) to (0, 6): four and five bonds apart are alike, and like the particle bound to none.
+    assert longer.pair_kinds[3] == longer.pair_kinds[4] == longer.pair_kinds[5] != longer.pair_kinds[2]
+    assert longer.pair_kinds[5] == longer.pair_kinds[-1]  # (5, 6)
 
 
 def test_frames_measure_distances_with_weights() -> None:
