@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sciffusion.estimators.random_state import integer_seed
+from sciffusion.estimators.validation import check_integer
 from sciffusion.sampling import systematic_resample
 
 __all__ = ["BoltzmannSample"]
@@ -45,6 +48,8 @@ class BoltzmannSample:
         Evaluations of the score a particle.
     reflected_share : float or None
         Share of draws that were mirror images and were reflected; None where no hand was asked for.
+    variances : ndarray of shape (steps, 2, systems)
+        Variance over the particles of the rate at which weights grow, without the control and with it.
     """
 
     configurations: NDArray[np.float32]
@@ -101,17 +106,24 @@ class BoltzmannSample:
         """Standard error of `free_energy_difference`, without biases of the model or of the steps."""
         return float(self.kT * self.log_normaliser_error)
 
-    def resampled(self, n: int | None = None, *, random_state: int = 0) -> NDArray[np.float32]:
+    def resampled(self, n: int | None = None, *, random_state: Any = 0) -> NDArray[np.float32]:
         """Return configurations without weights, drawn in proportion to them (with repetitions).
 
         Parameters
         ----------
         n : int, optional
             How many; as many as there are by default.
-        random_state : int
+        random_state : int, RandomState or None
             Makes the draw reproducible.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For numbers of draws below 1, and for another `random_state`.
         """
-        generator = torch.Generator().manual_seed(random_state)
+        n = None if n is None else check_integer("n", n, low=1)
+        plain = isinstance(random_state, int | np.integer)
+        generator = torch.Generator().manual_seed(int(random_state) if plain else integer_seed(random_state))
         chosen = systematic_resample(torch.from_numpy(self.log_weights), generator, n)
         drawn: NDArray[np.float32] = self.configurations[chosen.numpy()]
         return drawn

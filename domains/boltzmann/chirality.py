@@ -19,14 +19,14 @@ molecule; others become diastereomers where they disagree, which :func:`hand_of`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Folded", "common_hand", "fold_mirror_images", "hand_of", "reflected"]
+__all__ = ["Folded", "check_centre", "common_hand", "fold_mirror_images", "hand_of", "reflected"]
 
 
 class Folded(NamedTuple):
@@ -76,15 +76,52 @@ def hand_of(configurations: Tensor, centre: Sequence[int]) -> Tensor:
     return product.sign()
 
 
+def check_centre(value: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the parameter `chiral_centre` as plain numbers, None where there is none.
+
+    Parameters
+    ----------
+    value : sequence of four int or None
+        What was given.
+    shape : (int, int)
+        Atoms and dimensions of a configuration.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but four different atoms, in three dimensions.
+    """
+    if value is None:
+        return None
+    if shape[1] != 3:
+        raise ValueError(f"chiral_centre needs three dimensions, X has {shape[1]}")
+    numbers = value.tolist() if isinstance(value, np.ndarray | Tensor) else value
+    whole = (int, np.integer)
+    if not isinstance(numbers, list | tuple) or any(
+        isinstance(one, bool) or not isinstance(one, whole) for one in numbers
+    ):
+        raise TypeError(f"chiral_centre must hold four numbers of atoms, got {value!r:.60}")
+    places = tuple(int(one) for one in numbers)
+    if len(places) != 4 or len(set(places)) != 4 or not all(0 <= one < shape[0] for one in places):
+        raise ValueError(
+            f"chiral_centre must be four different atoms between 0 and {shape[0] - 1}, the centre first, got "
+            f"{places}"
+        )
+    return places
+
+
 def common_hand(positions: NDArray[np.float64], centre: Sequence[int]) -> int:
     """Return the hand that a centre has in all configurations (n, atoms, 3).
 
     Raises
     ------
     ValueError
-        If some have one and some the other, or for a centre that is none.
+        If some have one and some the other, or none, or for a centre that is none.
     """
     hands = hand_of(torch.from_numpy(positions), tuple(int(one) for one in centre))
+    if not bool(hands.all()):
+        row = int((hands == 0).double().argmax())
+        raise ValueError(f"chiral_centre lies in one plane with its neighbours in configuration {row} of X")
     share = float((hands > 0).double().mean())
     if 0.0 < share < 1.0:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "check_kinds",
     "check_virial",
     "refuse_constraints",
+    "refuse_flat",
 ]
 
 Floats = NDArray[np.float64]
@@ -117,13 +119,15 @@ def check_forces(value: Any, like: Floats) -> Floats:
     Raises
     ------
     TypeError, ValueError
-        For anything but finite numbers of that shape.
+        For anything but finite numbers of that shape, or for forces that are 0 in all configurations.
     """
     forces = _numbers("forces", value)
     if forces.shape != like.shape:
         raise ValueError(f"forces must have the shape of X, {like.shape}, got {forces.shape}")
     _refuse_not_finite("forces", forces)
     centred: Floats = forces - forces.mean(1, keepdims=True)
+    if not centred.any():
+        raise ValueError("forces are 0 in all configurations; leave them out if they are not known")
     return centred
 
 
@@ -165,7 +169,9 @@ def check_kinds(kinds: Any, atoms: int) -> tuple[int, ...]:
     """
     if kinds is None:
         return (0,) * atoms
-    if isinstance(kinds, str | bytes) or not hasattr(kinds, "__len__"):
+    # Sets and mappings have no order of atoms, and an array of no axes has no length.
+    ordered = isinstance(kinds, Sequence) or getattr(kinds, "ndim", 0) == 1
+    if isinstance(kinds, str | bytes) or not ordered:
         raise TypeError(f"atom_types must hold one number or name an atom, got {kinds!r:.60}")
     if len(kinds) != atoms:
         raise ValueError(f"atom_types must have one entry an atom, {atoms} in all, got {len(kinds)}")
@@ -215,4 +221,29 @@ def refuse_constraints(positions: Floats) -> None:
             f"the distance of atoms {first[pair]} and {second[pair]} is the same in all configurations of X "
             f"(it varies by {relative[pair]:.1g} of its length): constrained bonds have no density in these "
             "coordinates; simulate without constraints, with a time step that allows it"
+        )
+
+
+def refuse_flat(positions: Floats) -> None:
+    """Refuse configurations whose atoms lie in one plane, or on one line, throughout.
+
+    Their law has no density in all dimensions: that of planar ones is one in two. Three atoms, or two in the
+    plane, always do and may.
+
+    Raises
+    ------
+    ValueError
+        If there are atoms enough to fill space, and they never do.
+    """
+    atoms, dimensions = positions.shape[1:]
+    if atoms <= dimensions:
+        return
+    some = positions[:: max(len(positions) // 2000, 1)]
+    extents = np.linalg.svd(some, compute_uv=False)
+    flat = (extents[:, 1:] / extents[:, :1]).max(0) < _CONSTRAINED
+    if flat.any():
+        place = "on a line" if flat[0] else "in a plane"
+        raise ValueError(
+            f"the atoms of every configuration of X lie {place}, and such a law has no density in "
+            f"{dimensions} dimensions; leave out the coordinates that do not vary, as in X[..., :2]"
         )

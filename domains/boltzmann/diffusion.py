@@ -15,7 +15,7 @@ from sciffusion.estimators.fitting import all_or_nothing
 from sciffusion.estimators.validation import check_boolean, check_integer, check_number, check_sample_weight
 from sciffusion.networks.egnn import ParticleFrame
 
-from .chirality import common_hand
+from .chirality import check_centre, common_hand
 from .configurations import (
     check_bonds,
     check_configurations,
@@ -23,6 +23,7 @@ from .configurations import (
     check_kinds,
     check_virial,
     refuse_constraints,
+    refuse_flat,
 )
 from .fitting import FitSettings, scaled_set, train_score_model
 from .particle_model import ParticleModel
@@ -51,13 +52,14 @@ class BoltzmannDiffusion(ParticleModel):
         One entry an atom; atoms of one type are taken to be interchangeable. All alike by default, as in a
         cluster; give each atom of a molecule its own, or types with `bonds`.
     bonds : sequence of pairs of int, optional
-        Bonded atoms: pairs of like atoms are told apart by how many bonds lie between them.
+        Bonded atoms: pairs of like atoms are told apart by how many bonds lie between them, and the network
+        sees how far torsions and planar groups bend (`sciffusion.networks.quadruples`).
     units : {"reduced", "kJ/mol", "kcal/mol"}, default "reduced"
         Of energies. In reduced units the thermal energy kT is the temperature itself, otherwise
         temperatures are in kelvin. Lengths are in any unit, that of X; forces are energies over it.
     chiral_centre : sequence of four int, optional
         A centre and three of its neighbours. Distances cannot tell mirror images apart; with this the network
-        sees the triple product of the centre, too, and learns the hand of the training data. The few draws
+        sees the signs of triple products, too, and learns the hand of the training data. The few draws
         of the other hand are reflected (`BoltzmannSample.reflected_share` says how many). Leave it out where
         the law has both hands.
     local_scale : float, optional
@@ -237,19 +239,18 @@ class BoltzmannDiffusion(ParticleModel):
         if len(positions) < _FEWEST_ROWS:
             raise ValueError(f"X must hold at least {_FEWEST_ROWS} configurations, got {len(positions)}")
         refuse_constraints(positions)
+        refuse_flat(positions)
         if known is not None:
             check_virial(positions, known, kt, weights, self.units)
         atoms = positions.shape[1]
         kinds, bonds = check_kinds(self.atom_types, atoms), check_bonds(self.bonds, atoms)
-        if self.chiral_centre is not None and positions.shape[2] != 3:
-            raise ValueError(f"chiral_centre needs three dimensions, X has {positions.shape[2]}")
-        self.hand_ = None if self.chiral_centre is None else common_hand(positions, self.chiral_centre)
+        chiral = self._centre_ = check_centre(self.chiral_centre, positions.shape[1:])
+        self.hand_ = None if chiral is None else common_hand(positions, chiral)
         self.seed_ = self._new_seed()
         scale = self.local_scale
         if scale is not None:
             scale = check_number("local_scale", scale, low=0.0, open_low=True)
         data = scaled_set(positions, known, weights, kt, scale)
-        chiral = None if self.hand_ is None else tuple(int(one) for one in self.chiral_centre or ())
         frame = ParticleFrame.of(data.positions, kinds, bonds, data.weights, chiral)
         with self._private_streams(_TRAINING):
             self._model_, self.history_ = train_score_model(
@@ -371,6 +372,9 @@ class BoltzmannDiffusion(ParticleModel):
         kt = model._thermal_energy(temperature)
         check_integer("atoms", atoms, low=2)
         check_integer("dimensions", dimensions, low=1, high=3)
+        check_integer("nfe", nfe, low=2)
+        check_integer("particles", particles, low=2)
+        model._centre_ = check_centre(chiral_centre, (atoms, dimensions))
         model._outside_ = outside_source(
             score, path, (atoms, dimensions), (max_noise, min_noise), divergence=divergence,
             log_density=log_density, project=project, effective_dim=effective_dim, n_probes=n_probes,
@@ -403,5 +407,7 @@ class BoltzmannDiffusion(ParticleModel):
     def _restore_fitted_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         self._settings_ = FitSettings(**values["settings"])
         self._model_, self._frame_ = restored_model(tensors, values, self._settings_)
+        # Files of before networks saw the hand know the centre by the parameter alone.
+        self._centre_ = self._frame_.chiral or check_centre(self.chiral_centre, tuple(values["shape"]))
         self.hand_ = values["hand"]
         self._note_system(tuple(values["shape"]), float(values["temperature"]), float(values["kT"]))

@@ -45,6 +45,15 @@ CONTROLS = ("vcg", "ecg", "langevin", "none", "guidance")
 
 _CHUNK_BYTES = 48 * 2**20
 
+_RAN_AWAY = (
+    "the reward may have driven particles away before the score could hold them: give reward_scale, the "
+    "length on which it varies"
+)
+_SHAKEN = (
+    "the steps of the Langevin moves are too long for this law: a reward varies on a shorter length than the "
+    "density, or the local_scale of from_score is too large; draw with langevin_steps=0"
+)
+
 
 @dataclass(frozen=True)
 class ChunkedField:
@@ -268,17 +277,22 @@ def _run_system(
         effective_dim=source.dof,
     )
     grid, generator = source.grid(n_steps), private_generator(settings.seed, number)
-    result = sampler.sample(
-        grid,
-        count=count,
-        shape=source.shape,
-        generator=generator,
-        gamma=settings.gamma,
-        reward=settings.reward,
-        reward_schedule=settings.reward_schedule,
-        device=device,
-        progress=progress,
-    )
+    try:
+        result = sampler.sample(
+            grid,
+            count=count,
+            shape=source.shape,
+            generator=generator,
+            gamma=settings.gamma,
+            reward=settings.reward,
+            reward_schedule=settings.reward_schedule,
+            device=device,
+            progress=progress,
+        )
+    except ValueError as error:
+        if settings.reward is None or "is not finite" not in str(error):
+            raise
+        raise ValueError(f"{error}; {_RAN_AWAY}") from error
     return _moved(result, source, settings, float(grid[-1]), generator)
 
 
@@ -306,6 +320,20 @@ def _moved(
 
     with torch.inference_mode(False), torch.no_grad():
         scale = alpha * math.hypot(source.local_scale, sigma / alpha) / math.sqrt(settings.gamma)
-        x = langevin_moves(of_law, result.state.x, settings.langevin_steps, scale, source.project, generator)
+        x = _shaken(of_law, result.state.x, settings, scale, source, generator)
         samples = (x + sigma**2 * of_model(x)) / alpha
     return replace(result, samples=samples, nfe=result.nfe + settings.langevin_steps + 2)
+
+
+def _shaken(
+    score: Callable[[Tensor], Tensor], x: Tensor, settings: DrawSettings, scale: float, source: ScoreSource,
+    generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """Return positions after Langevin moves, or raise ``ValueError`` with the remedy where these run away."""
+    try:
+        moved = langevin_moves(score, x, settings.langevin_steps, scale, source.project, generator)
+    except ValueError as error:  # of a reward that is not finite any more
+        raise ValueError(f"{error}; {_SHAKEN}") from error
+    if not bool(moved.isfinite().all()):
+        raise ValueError(_SHAKEN)
+    return moved

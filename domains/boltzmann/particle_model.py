@@ -52,6 +52,7 @@ class ParticleModel(DiffusionEstimator):
     n_atoms_: int
     n_dimensions_: int
     hand_: int | None
+    _centre_: tuple[int, ...] | None
     _model_: ScoreModel
     _ends_: tuple[float, float]
 
@@ -173,14 +174,14 @@ class ParticleModel(DiffusionEstimator):
 
     def _law(self, temperature: float | None) -> Law:
         heat = self.temperature_ if temperature is None else temperature
-        # By the units of the fit, whatever the parameter says now.
+        # By the units and the centre of the fit, whatever the parameters say now.
         kt = check_number("temperature", heat, low=0.0, open_low=True) * self.kT_ / self.temperature_
         gamma = check_exponent(self.kT_ / kt, float(heat), self.temperature_)
-        if self.chiral_centre is None or self.hand_ is None:
+        if self._centre_ is None or self.hand_ is None:
             return Law(float(heat), kt, gamma, None, 1, False)
-        centre = tuple(int(one) for one in self.chiral_centre)
         frame = getattr(self, "_frame_", None)
-        return Law(float(heat), kt, gamma, centre, self.hand_, frame is None or frame.chiral is None)
+        symmetric = frame is None or frame.chiral is None
+        return Law(float(heat), kt, gamma, self._centre_, self.hand_, symmetric)
 
     def _probes(self, n_probes: int | None) -> int | None:
         """Return the number of probes for divergences, None for exact ones."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sciffusion.continuous.path import Path
-from sciffusion.estimators.validation import check_number
+from sciffusion.estimators.validation import check_integer, check_number
 from sciffusion.networks.egnn import centre
 from sciffusion.sampling.driftlite import DenoiserField, FunctionField, Subspace
 
@@ -58,6 +58,13 @@ def outside_source(
         raise TypeError(f"path must be a Path of sciffusion.continuous, got {type(path).__name__}")
     high = check_number("max_noise", ends[0], low=0.0, open_low=True)
     low = check_number("min_noise", ends[1], low=0.0, high=high, open_low=True, open_high=True)
+    for name, function in (("divergence", divergence), ("log_density", log_density), ("project", project)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function, got {type(function).__name__}")
+    if n_probes is not None:
+        check_integer("n_probes", n_probes, low=1)
+    if effective_dim is not None:
+        check_integer("effective_dim", effective_dim, low=1, high=shape[0] * shape[1])
     if local_scale is not None:
         local_scale = check_number("local_scale", local_scale, low=0.0, open_low=True)
     if (project is None) != (effective_dim is None):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from sciffusion.domains.boltzmann.chirality import fold_mirror_images, hand_of, reflected
+from sciffusion.domains.boltzmann.chirality import (
+    check_centre,
+    common_hand,
+    fold_mirror_images,
+    hand_of,
+    reflected,
+)
 
 CENTRE = (0, 1, 2, 3)
 
@@ -75,6 +82,32 @@ def test_folding_keeps_the_expectation_of_a_law_with_unequal_shapes() -> None:
     found = (weights * signed(fold_mirror_images(mixture, CENTRE).configurations)).sum()
     torch.testing.assert_close(found, expected)
     assert abs(float((weights * signed(mixture)).sum())) < 0.2 * abs(float(expected))
+
+
+def test_centres_are_plain_numbers_in_any_form() -> None:
+    assert check_centre(None, (5, 2)) is None
+    for form in ((0, 1, 2, 4), [0, 1, 2, 4], np.array([0, 1, 2, 4]), torch.tensor([0, 1, 2, 4])):
+        assert check_centre(form, (5, 3)) == (0, 1, 2, 4)
+    for wrong in (5, "0123", (0.0, 1, 2, 3), (True, 0, 2, 3), np.array([0.5, 1, 2, 3])):
+        with pytest.raises(TypeError, match="chiral_centre must hold four numbers of atoms"):
+            check_centre(wrong, (5, 3))
+    for odd in ((0, 1, 2), (0, 1, 2, 5), (-1, 0, 1, 2), (0, 1, 1, 2)):
+        with pytest.raises(ValueError, match="chiral_centre must be four different atoms between 0 and 4"):
+            check_centre(odd, (5, 3))
+    with pytest.raises(ValueError, match="chiral_centre needs three dimensions"):
+        check_centre((0, 1, 2, 3), (5, 2))
+
+
+def test_the_hand_of_all_is_that_of_each() -> None:
+    x = _draws(20).numpy()
+    assert common_hand(x, CENTRE) == 1
+    assert common_hand(reflected(torch.from_numpy(x)).numpy(), CENTRE) == -1
+    x[7] *= -1.0
+    with pytest.raises(ValueError, match=r"one hand in all configurations of X; 95\.0% have the first"):
+        common_hand(x, CENTRE)
+    x[7, :4, 2] = 0.0
+    with pytest.raises(ValueError, match="one plane with its neighbours in configuration 7"):
+        common_hand(x, CENTRE)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sciffusion.domains.boltzmann.configurations import (
     check_kinds,
     check_virial,
     refuse_constraints,
+    refuse_flat,
 )
 
 
@@ -73,6 +74,9 @@ def test_forces_have_the_shape_of_positions_and_mean_zero() -> None:
         check_forces(x[:3], x)
     with pytest.raises(ValueError, match="forces must be finite; configuration 3"):
         check_forces(np.where(np.arange(20)[:, None, None] == 3, np.nan, x), x)
+    for nothing in (0.0 * x, np.broadcast_to([1.0, 2.0, 3.0], x.shape)):  # of the whole, none inside it
+        with pytest.raises(ValueError, match="forces are 0 in all configurations"):
+            check_forces(nothing, x)
 
 
 @pytest.mark.parametrize("count", [2, 50, 250, 2000])
@@ -122,13 +126,28 @@ def test_constrained_bonds_are_refused_and_stiff_ones_are_not() -> None:
     refuse_constraints(x)
 
 
+def test_flat_configurations_are_refused_where_there_are_atoms_to_fill_space() -> None:
+    x = _positions(300)
+    refuse_flat(x)
+    refuse_flat(x[:, :3])  # three atoms lie in a plane always
+    refuse_flat(x[..., :1])
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(300, 3, 3)))[0]
+    with pytest.raises(ValueError, match=r"in a plane, and such a law has no density in 3 .*X\[..., :2\]"):
+        refuse_flat((x - x.mean(1, keepdims=True)) * [1.0, 1.0, 0.0] @ turn)
+    for flat in (x * [1.0, 0.0, 0.0], x[..., :2] * [0.0, 1.0]):
+        with pytest.raises(ValueError, match="on a line"):
+            refuse_flat(flat - flat.mean(1, keepdims=True))
+    x[:299, :, 2] = 0.0  # one that is not flat is enough
+    refuse_flat(x - x.mean(1, keepdims=True))
+
+
 def test_kinds_are_numbers_or_names() -> None:
     assert check_kinds(None, 3) == (0, 0, 0)
     assert check_kinds(["N", "C", "N"], 3) == (1, 0, 1)
     assert check_kinds(np.array([7, 6, 7]), 3) == (1, 0, 1)
     with pytest.raises(ValueError, match="one entry an atom, 3 in all, got 2"):
         check_kinds([0, 1], 3)
-    for wrong in ("CCC", 3):
+    for wrong in ("CCC", 3, {"N", "C", "O"}, {0: "N", 1: "C", 2: "O"}, np.array(3)):
         with pytest.raises(TypeError, match="atom_types must hold"):
             check_kinds(wrong, 3)
 

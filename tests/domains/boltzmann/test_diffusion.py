@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sciffusion
 from sciffusion.continuous import Trigonometric
-from sciffusion.domains.boltzmann import BoltzmannDiffusion
+from sciffusion.domains.boltzmann import BoltzmannDiffusion, particle_model
 from sciffusion.estimators import DiffusionEstimator
 from sciffusion.estimators.devices import DeviceError
 
@@ -54,6 +54,12 @@ def small(**parameters: Any) -> BoltzmannDiffusion:
 def _positions(count: int = 60) -> np.ndarray:
     x = np.random.default_rng(0).normal(size=(count, 3, 2)) * np.sqrt(0.5)
     return x - x.mean(1, keepdims=True)
+
+
+def _one_hand(count: int = 30) -> np.ndarray:
+    x = np.random.default_rng(0).normal(size=(count, 4, 3))
+    x[np.linalg.det(x[:, 1:] - x[:, :1]) < 0, :, 0] *= -1.0
+    return x
 
 
 def _drawn(model: BoltzmannDiffusion, **settings: Any) -> np.ndarray:
@@ -130,6 +136,68 @@ def test_a_saved_and_a_pickled_model_are_the_same(fitted: BoltzmannDiffusion, tm
         np.testing.assert_array_equal(other.score_samples(_positions(4)), fitted.score_samples(_positions(4)))
         assert other.temperature_ == fitted.temperature_
         assert other.length_ == fitted.length_
+
+
+def test_all_of_a_chiral_model_comes_back(tmp_path: Path) -> None:
+    """With settings, all of which are not those by default, and what was given as arrays."""
+    x = _one_hand()
+    model = small(
+        chiral_centre=np.array([0, 1, 2, 3]), min_noise=0.3, max_noise=4.0, energy_based=True,
+        units="kcal/mol", atom_types=np.array([0, 1, 1, 2]),
+        bonds=np.array([[0, 1], [0, 2], [0, 3]]), local_scale=0.4,
+    ).fit(x, temperature=310.0)  # fmt: skip
+    model.save(tmp_path / "m.safetensors")
+    back = BoltzmannDiffusion.load(tmp_path / "m.safetensors")
+    for name in ("temperature_", "kT_", "length_", "local_scale_", "hand_", "_centre_", "_ends_", "seed_"):
+        assert getattr(back, name) == getattr(model, name), name
+    assert model._ends_ == (4.0, pytest.approx(0.3 * 0.4 / model.length_))
+    assert back._frame_.chiral == (0, 1, 2, 3)
+    given: dict[str, Any] = {"temperature": 300.0, "random_state": 0, "control": "ecg"}
+    one, other = (each.sample(20, **given) for each in (model, back))
+    np.testing.assert_array_equal(one.configurations, other.configurations)
+    np.testing.assert_array_equal(one.log_weights, other.log_weights)
+    np.testing.assert_array_equal(one.log_normaliser, other.log_normaliser)
+    assert one.reflected_share == other.reflected_share
+    np.testing.assert_array_equal(model.score_samples(x[:3]), back.score_samples(x[:3]))
+
+
+def test_the_centre_is_that_of_the_fit(harmonic: Any) -> None:
+    model = small(chiral_centre=[0, 1, 2, 3]).fit(_one_hand())
+    before = model.sample(20, random_state=0)
+    for other in (None, (0, 2, 1, 3)):
+        found = model.set_params(chiral_centre=other).sample(20, random_state=0)
+        np.testing.assert_array_equal(found.configurations, before.configurations)
+    for wrong in ((0, 1, 2), (0, 1, 2, 9)):
+        with pytest.raises(ValueError, match="chiral_centre must be four different atoms"):
+            BoltzmannDiffusion.from_score(lambda x, t: -x, path=Trigonometric(), atoms=4, chiral_centre=wrong)
+
+
+def test_scales_of_rewards_are_in_the_unit_of_the_data(
+    fitted: BoltzmannDiffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SeenError(Exception):
+        pass
+
+    def look(source: Any, settings: Any, *_: Any, **__: Any) -> None:
+        level = 0.6 / fitted.length_
+        assert settings.reward_scale == pytest.approx(level)
+        time = source.path.time_of_log_snr(torch.tensor([-np.log(level)], dtype=torch.float64))
+        share = settings.reward_schedule(source.path.coefficients(time))
+        assert float(share[0]) == pytest.approx(0.5)
+        raise SeenError
+
+    assert abs(fitted.length_ - 1.0) > 0.1
+    monkeypatch.setattr(particle_model, "run_systems", look)
+    with pytest.raises(SeenError):
+        fitted.sample(4, reward=lambda x: x.square().flatten(1).sum(1), reward_scale=0.6)
+
+
+def test_divergences_are_exact_for_few_coordinates_and_probed_for_many(fitted: BoltzmannDiffusion) -> None:
+    model = pickle.loads(pickle.dumps(fitted))
+    for atoms, expected in ((3, None), (12, None), (13, 1)):
+        model.n_atoms_ = atoms
+        assert model._probes(None) == expected
+        assert model._probes(3) == 3
 
 
 def test_files_of_before_energies_can_be_read(fitted: BoltzmannDiffusion) -> None:
@@ -328,7 +396,9 @@ def test_models_of_outside_scores_cannot_be_saved_and_are_replaced_by_a_fit(
     [
         ("path", None, TypeError), ("atoms", 1, ValueError), ("dimensions", 4, ValueError),
         ("temperature", -1.0, ValueError), ("units", "eV", ValueError), ("min_noise", 0.0, ValueError),
-        ("max_noise", 1e-4, ValueError), ("effective_dim", 3, ValueError),
+        ("max_noise", 1e-4, ValueError), ("effective_dim", 3, ValueError), ("nfe", 1, ValueError),
+        ("particles", 1, ValueError), ("n_probes", 0, ValueError), ("divergence", 3, TypeError),
+        ("log_density", 3, TypeError), ("project", 3, TypeError),
     ],
 )  # fmt: skip
 def test_wrong_arguments_of_outside_scores_are_named(name: str, value: Any, kind: type[Exception]) -> None:

@@ -208,6 +208,29 @@ def test_draws_do_not_depend_on_jobs_and_repeat_with_their_seed(system: Any) -> 
     assert steps[-1] == (21, 21)
 
 
+def test_systems_have_random_streams_of_their_own(system: Any) -> None:
+    found = system.model(particles=20, nfe=6).sample(40, temperature=1.5, random_state=0)
+    assert not np.array_equal(found.configurations[:20], found.configurations[20:])
+    assert found.log_normaliser[0] != found.log_normaliser[1]
+
+
+def test_threshold_and_bound_are_those_of_the_sampler(system: Any) -> None:
+    model = system.model(particles=50, nfe=12)
+    settings: dict[str, Any] = {"temperature": 1.0, "random_state": 0}
+    never, some, always = (
+        model.sample(50, control="none", threshold=share, **settings) for share in (0.0, 0.5, 1.0)
+    )
+    assert not never.resamplings.any()
+    assert 0 < int(some.resamplings[0]) < int(always.resamplings[0]) == len(always.ess)
+    assert float(some.ess.min()) > float(never.ess.min())
+    free, bound = (model.sample(50, bound=largest, **settings) for largest in (1000.0, 1e-12))
+    guided = model.sample(50, control="none", **settings)
+    # Coefficients of nothing are no control: the growth of the weights varies as without.
+    np.testing.assert_allclose(bound.variances[:, 1], bound.variances[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(bound.variances[0], guided.variances[0], rtol=1e-6)
+    assert (free.variances[:, 1] < 0.5 * free.variances[:, 0]).all()
+
+
 def test_guidance_has_no_weights(system: Any) -> None:
     found = system.model(nfe=10).sample(50, temperature=1.0, control="guidance")
     np.testing.assert_allclose(found.weights, 1.0 / 50)
