@@ -14,11 +14,11 @@ at
 .. math:: w = \frac{\ell^2}{\ell^2 + \tilde\sigma^2}, \qquad \ell^{-2} = \frac{E|\nabla\log p(x_0)|^2}{D},
 
 D the number of dimensions, since the two are uncorrelated; for Gaussian data of standard deviation
-:math:`\ell` the mixture is the score itself.  The target of the network's raw output has mean square 1 at
-every noise level then, and a conditional variance of about :math:`\tilde\sigma^2 / (\tilde\sigma^2 +
-\ell^2)`, by which (or by .03 if that is more) the loss is divided.  Without forces (w = 0) the mean square
-is :math:`1 + \ell^2/\tilde\sigma^2`, which divides the loss in its place.  The length :math:`\ell`, the
-closed form of w and the weighting are constructions of this library.
+:math:`\ell` the mixture is the score itself.  For data of unit variance the target of the network's raw
+output has mean square :math:`1 - \ell^2` at every noise level then, and a conditional variance v of about
+:math:`\tilde\sigma^2 / (\tilde\sigma^2 + \ell^2)`; the loss is divided by :math:`v + 0.03 (1 - v)`.  Without
+forces (w = 0) the mean square is :math:`1 + \ell^2/\tilde\sigma^2`, which divides the loss in its place.  The
+length :math:`\ell`, the closed form of w and the weighting are constructions of this library.
 """
 
 from __future__ import annotations

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sciffusion.domains.boltzmann.fitting import scaled_set
+from sciffusion.domains.boltzmann import fitting
+from sciffusion.domains.boltzmann.fitting import FitSettings, held_out_loss, scaled_set, train_score_model
 from sciffusion.domains.boltzmann.score_model import PATH
 from sciffusion.domains.boltzmann.training import NoiseRange, ParticleObjective
-from sciffusion.networks.egnn import centre
+from sciffusion.networks.egnn import ParticleFrame, centre
 
 VARIANCE = 0.25
 SHAPE = (4, 3)
@@ -97,6 +98,79 @@ def test_with_forces_the_raw_target_has_mean_square_one(local_scale: float) -> N
         found = float(objective.at(NETWORK, batch, levels, _normal(4000, 1))) * variance
         assert found == pytest.approx(free * exact, rel=0.05)
         assert found < 1.05
+
+
+class _Watching(_Exact):
+    """The exact denoiser, which keeps what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def predict(self, x: Tensor, t: Tensor) -> Any:
+        self.seen.append(x)
+        return super().predict(x, t)
+
+
+def test_noise_moves_no_centre_in_training_nor_on_rows_kept_back() -> None:
+    # The loss of a Gaussian does not show it: its score of the centre would be right, too.
+    watching: Any = _Watching()
+    objective = ParticleObjective(lambda _: watching, 0.5, NoiseRange(0.05, 10.0, 0.5))
+    batch, generator = _batch(200), torch.Generator().manual_seed(0)
+    objective(NETWORK, batch, generator)
+    loss = held_out_loss(objective, batch, generator)
+    first, again = loss(nn.Linear(1, 1)), loss(nn.Linear(1, 1))
+    assert float(first) == float(again)
+    torch.testing.assert_close(watching.seen[1], watching.seen[2], rtol=0.0, atol=0.0)
+    for seen in watching.seen:
+        assert float(seen.std()) > 0.3
+        assert float(seen.mean(1).abs().max()) < 1e-6
+
+
+def test_rows_kept_back_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = _normal(40, 0).double().numpy()
+    data = scaled_set(x, -x, torch.ones(40).double().numpy(), 1.0, None)
+    settings = FitSettings(4, 1, 0.1, 10.0, 2, 8, 1e-3, 0.25)
+    given: dict[str, tuple[Tensor, ...]] = {}
+
+    def keep(_: Any, rows: tuple[Tensor, ...], __: Any) -> None:
+        given["kept"] = rows
+
+    def train(_: Any, __: Any, rows: tuple[Tensor, ...], **___: Any) -> Any:
+        given["trained"] = rows
+
+    monkeypatch.setattr(fitting, "held_out_loss", keep)
+    frame, generator = ParticleFrame.of(data.positions, (0,) * 4), torch.Generator().manual_seed(0)
+    train_score_model(settings, data, frame, generator, train)
+    assert [len(part) for part in given["kept"]] == [10, 10, 10]
+    assert data.scores is not None
+    for place, whole in ((0, data.positions), (2, data.scores)):
+        together = torch.cat([given["kept"][place], given["trained"][place]]).flatten(1)
+        assert sorted(together.tolist()) == sorted(whole.flatten(1).tolist())
+    # Each row has its own score.
+    torch.testing.assert_close(given["trained"][2], -(data.length**2) * given["trained"][0])
+
+
+def test_levels_of_a_batch_are_stratified() -> None:
+    # One level in each of as many equal shares of the range: sorted, they follow the even spacing.
+    count, noise = 50, NoiseRange(0.05, 10.0, 0.5)
+    watching: Any = _Watching()
+    objective = ParticleObjective(lambda _: watching, 0.5, noise)
+    levels: list[Tensor] = []
+    at, network = ParticleObjective.at, nn.Identity()
+
+    class Listening(ParticleObjective):
+        def at(self, network: nn.Module, batch: Any, found: Tensor, drawn: Tensor) -> Tensor:
+            levels.append(found)
+            return at(self, network, batch, found, drawn)
+
+    listening = Listening(objective.denoiser, objective.local_scale, noise)
+    listening(network, _batch(count), torch.Generator().manual_seed(0))
+    edges = noise.sample(torch.linspace(0.0, 1.0, count + 1, dtype=torch.float64))
+    ordered = levels[0].sort().values
+    assert bool((ordered >= edges[:-1] - 1e-9).all())
+    assert bool((ordered <= edges[1:] + 1e-9).all())
+    assert not torch.equal(ordered, levels[0])
 
 
 def test_weights_are_those_of_a_mean() -> None:
