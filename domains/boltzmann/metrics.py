@@ -87,6 +87,9 @@ def compare_samples(
     """
     if not samples:
         raise ValueError("samples is empty: give at least one sample")
+    reserved = [name for name in ("floor", "floor spread") if name in samples]
+    if reserved and n_floor:
+        raise ValueError(f"a sample is called {reserved[0]!r}, as the rows of the floor are; rename it")
     if n_floor < 0:
         raise ValueError(f"n_floor must not be negative, got {n_floor}")
     known = _reference(reference, settings)

@@ -96,6 +96,16 @@ def test_radial_distribution_is_a_density() -> None:
     assert part.middles[0] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("dimensions", "first", "second"), [(2, math.pi, 3 * math.pi), (3, 4.19, 29.3)])
+def test_shells_are_rings_in_the_plane_and_shells_in_space(
+    dimensions: int, first: float, second: float
+) -> None:
+    x = np.zeros((4, 2, dimensions))
+    x[:, 1, 0] = [0.5, 1.5, 1.5, 1.5]
+    found = metrics.radial_distribution(x, bins=2, range=(0.0, 2.0), normalisation="shell")
+    np.testing.assert_allclose(found.values, [0.25 / first, 0.75 / second], rtol=1e-3)
+
+
 def test_radial_distribution_of_a_pair_of_types() -> None:
     x = np.zeros((1, 3, 2))
     x[0, 1, 0], x[0, 2, 1] = 1.0, 3.0  # distances 1, 3 and sqrt(10)
@@ -237,6 +247,34 @@ def test_weights_are_repetitions(features: Any) -> None:
     np.testing.assert_allclose(histograms[0].values, histograms[1].values)
 
 
+def test_either_side_of_the_sliced_distance_has_its_weights_and_directions_are_as_many_as_asked() -> None:
+    x, y = cluster(30), 1.3 * cluster(40, seed=1)
+    logs = np.random.default_rng(0).normal(size=30)
+    settings: dict[str, Any] = {"symmetries": "none", "n_projections": 3}
+    one = metrics.sliced_wasserstein(x, y, log_weights=logs, **settings)
+    other = metrics.sliced_wasserstein(y, x, reference_log_weights=logs, **settings)
+    assert other == pytest.approx(one)
+    assert metrics.sliced_wasserstein(x, y, **settings) != pytest.approx(one, rel=1e-3)
+    vectors = [metrics.feature_vectors(each, symmetries="none") for each in (x, y)]
+    weights = torch.softmax(torch.as_tensor(logs), 0)
+    expected = core.sliced_wasserstein(*vectors, first_weights=weights, n_projections=3)
+    assert one == pytest.approx(float(expected))
+
+
+def test_weights_of_a_reference_are_repetitions() -> None:
+    x, drawn = cluster(), 1.2 * cluster(25, seed=1)
+    logs, rows = weighted_and_repeated(x)
+    settings: dict[str, Any] = {"kT": 0.7, "energy": harmonic, "symmetries": "none"}
+    weighted = metrics.BoltzmannReference(x, log_weights=logs, **settings).compare(drawn)
+    repeated = metrics.BoltzmannReference(x[rows], **settings).compare(drawn)
+    # The bandwidths of the kernel are those of the rows, however often they are there.
+    assert weighted.pop("mmd") == pytest.approx(repeated.pop("mmd"), rel=0.1)
+    assert weighted == pytest.approx(repeated)
+    plain = metrics.BoltzmannReference(x, **settings).compare(drawn)
+    for measure in ("delta_nll", "w1_energy", "w1_radial", "swd"):
+        assert plain[measure] != pytest.approx(weighted[measure], rel=1e-3), measure
+
+
 # ------------------------------------------------------------------ tables
 
 
@@ -297,6 +335,31 @@ def test_floor_between_two_runs() -> None:
     runs = metrics.compare_samples(samples, law, second_reference=gaussian_law(400, 3, 1.5), n_floor=3)
     assert runs.loc["floor", "w1_energy"] > 2 * own.loc["floor", "w1_energy"]
     assert "floor" not in metrics.compare_samples(samples, law, n_floor=0).index
+
+
+def _levels(energies: list[float], log_weights: Any = None) -> metrics.BoltzmannReference:
+    x = cluster(len(energies))
+    return metrics.BoltzmannReference(x, kT=1.0, energies=energies, log_weights=log_weights)
+
+
+def test_the_floor_is_between_rows_and_the_others_with_their_weights() -> None:
+    """Of four equidistant energies two are 1 or 2 from the other two, and nearer to all four."""
+    sample = {"any": (cluster(2, seed=1), None)}
+    apart, known = set(), _levels([0.0, 1.0, 2.0, 3.0])
+    for seed in range(12):
+        floor = metrics._floor(known, None, 2, torch.Generator().manual_seed(seed))
+        apart.add(round(floor["w1_energy"], 9))
+    assert apart == {1.0, 2.0}
+    # Rows that hardly count, on both sides: all of the weight has energy 0 unless both rows have none.
+    weighted = _levels([0.0, 0.0, 5.0, 5.0], [0.0, 0.0, -50.0, -50.0])
+    found = {
+        round(metrics._floor(weighted, None, 2, torch.Generator().manual_seed(seed))["w1_energy"], 6)
+        for seed in range(12)
+    }
+    assert found == {0.0, 5.0}
+    for name in ("floor", "floor spread"):
+        with pytest.raises(ValueError, match=f"a sample is called '{name}'"):
+            metrics.compare_samples({name: sample["any"]}, gaussian_law(10, 0))
 
 
 def test_reference_without_energies_says_nothing_of_them() -> None:

@@ -82,12 +82,37 @@ def test_groups_against_brute_force() -> None:
         assert found.errors[b] == pytest.approx(math.sqrt(total) / share)
 
 
+def test_groups_of_a_difference_against_brute_force() -> None:
+    """With groups that have draws in both states, which cancel."""
+    source = np.random.default_rng(3)
+    x, group, logs = source.normal(size=40), source.integers(0, 7, 40), source.normal(size=40)
+    first, second = x > 0.3, x < -0.1
+    found = free_energy_difference(first, second, kT=2.5, log_weights=logs, groups=group)
+    w = np.exp(logs) / np.exp(logs).sum()
+    shares = w[first].sum(), w[second].sum()
+    assert found[0] == pytest.approx(-2.5 * math.log(shares[0] / shares[1]))
+    total = sum(
+        (w[first & (group == g)].sum() / shares[0] - w[second & (group == g)].sum() / shares[1]) ** 2
+        for g in range(7)
+    )
+    assert found[1] == pytest.approx(2.5 * math.sqrt(total))
+
+
+def test_profiles_are_in_units_of_kt() -> None:
+    x = np.random.default_rng(0).normal(size=300)
+    one, other = (free_energy_profile(x, kT=kt, bins=5, range=(-2.0, 2.0)) for kt in (1.0, 2.5))
+    np.testing.assert_allclose(other.values, 2.5 * one.values)
+    np.testing.assert_allclose(other.errors, 2.5 * one.errors)
+
+
 def test_families_tell_ancestors_of_different_systems_apart() -> None:
     drawn = SimpleNamespace(ancestors=np.array([0, 0, 0, 2, 2]), ess=np.ones((3, 2)))  # systems of 2 and 3
     labels = families(drawn)
     assert labels[0] == labels[1]
     assert len(set(labels[:3])) == 2
     assert labels[3] == labels[4] != labels[2]
+    crossed = families(SimpleNamespace(ancestors=np.array([1, 1, 0, 2, 0]), ess=np.ones((3, 2))))
+    assert not set(crossed[:2]) & set(crossed[2:])  # particle 1 of the first and 0 of the second system
     none = SimpleNamespace(ancestors=np.arange(5), ess=np.empty((0, 0)))
     assert len(set(families(none))) == 5
 
