@@ -9,8 +9,10 @@ keeps a state :math:`h_i` of every particle and :math:`e_{ij} = e_{ji}` of every
 
 starting from functions of the distances, of the kinds of the particles and of c, and returns
 
-.. math:: F_i = \sum_{j \ne i} \bigl(w\cdot e_{ij} + z_{ij}\, v\cdot e_{ij}\bigr) \frac{x_i - x_j}{d_{ij}}
-   + (u \cdot h_i)\, x_i - \text{mean}.
+.. math:: F_i = \sum_{j \ne i} \bigl(w\cdot e_{ij} + z_{ij}\, v\cdot e_{ij} + g_c(d_{ij})\bigr)
+   \frac{x_i - x_j}{d_{ij}} + (u \cdot h_i)\, x_i - \text{mean},
+
+with :math:`g_c` a combination of what the states of pairs start from, whose coefficients depend on c alone.
 
 States see distances only, so that F turns with the particles, moves with none of their common shifts, and
 permutes with particles of one kind.  Distances enter by Gaussian bumps and by :math:`z_{ij} = (d_{ij} -

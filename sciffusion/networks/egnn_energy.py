@@ -5,11 +5,11 @@ With the states of `sciffusion.networks.egnn` the network returns
 .. math:: E = \sum_{i<j} \Bigl[s_{ij}\bigl(z_{ij}\, w\cdot e_{ij} + \tfrac12 z_{ij}^2\, v \cdot e_{ij}\bigr)
    + \psi_c(d_{ij})\Bigr] + \tfrac12 \sum_i (u\cdot h_i)\, |x_i|^2
 
-as energy, :math:`s_{ij}` the standard deviation of a noisy pair, :math:`\psi_c` a mixture of Gaussian bumps,
+as energy, :math:`s_{ij}` the standard deviation of a noisy pair, :math:`\psi_c` in place of :math:`g_c`,
 and :math:`u_q z_q + \frac12 v_q z_q^2` of each quadruple of bonded particles
-(`sciffusion.networks.quadruples`); where the states are constant its gradient is the field that
-`EquivariantNetwork` reads from them. The field is conservative by construction, and costs a backward pass.
-The form is a construction of this library.
+(`sciffusion.networks.quadruples`); where the states are constant its gradient is, :math:`\psi_c` apart, the
+field that `EquivariantNetwork` reads from them. The field is conservative by construction, and costs a
+backward pass. The form is a construction of this library.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sciffusion.networks.egnn import EquivariantNetwork, ParticleFrame, centre
+from sciffusion.networks.egnn import EquivariantNetwork, ParticleFrame, _spacings, centre
 from sciffusion.networks.egnn_energy import EquivariantEnergy
 from sciffusion.testing.equivariance import assert_equivariant
 
@@ -111,6 +111,62 @@ def test_a_new_network_is_the_zero_field_and_moves_with_the_first_step(
     for readout in readouts:
         assert readout.weight.grad is not None
         assert float(readout.weight.grad.abs().max()) > 0.0
+
+
+def _pair(first: int, second: int) -> int:
+    """Return the place of a pair of five particles."""
+    pairs = [(one, other) for one in range(5) for other in range(one + 1, 5)]
+    return pairs.index((min(first, second), max(first, second)))
+
+
+def test_the_field_is_that_of_the_equations_pair_by_pair() -> None:
+    kinds, silu = (0, 1, 0, 1, 1), nn.functional.silu
+    network, x = _network(kinds=kinds), 1.3 * _positions(1).double()
+    noise = torch.tensor([-0.3], dtype=torch.float64)
+    level = network.level(torch.cat([(noise * torch.arange(1, 17) * math.pi / 4).sin(),
+                                     (noise * torch.arange(1, 17) * math.pi / 4).cos(), noise]))  # fmt: skip
+    others = [[other for other in range(5) if other != one] for one in range(5)]
+    ratio = math.exp(8 * float(noise))
+    alpha = (1.0 + ratio) ** -0.5
+    distance, excess, features, states = {}, {}, {}, {}
+    for one in range(5):
+        for other in others[one]:
+            place = _pair(one, other)
+            length = ((x[0, one] - x[0, other]).square().sum() + 1e-8).sqrt()
+            spread = alpha * (network.pair_stds[place] ** 2 + 2.0 * ratio).sqrt()
+            z = (length - alpha * network.pair_means[place]) / spread
+            bumps = (-0.5 * ((length - network.bumps) / network.bump_widths) ** 2).exp()
+            seen = torch.cat([bumps, z.clamp(-8.0, 8.0)[None], length[None]])
+            start = network.of_bumps(seen) + network.bump_level(level)
+            distance[one, other], excess[one, other], features[one, other] = length, z, seen
+            states[one, other] = silu(start + network.of_pair_kind.weight[network.pair_kind[place]])
+    h = [network.of_particle_kind.weight[kind] for kind in kinds]
+    for layer in network.layers:
+        of_pairs, of_particles = layer.level(level).chunk(2)  # type: ignore[operator, union-attr]
+        for one, other in list(states):
+            hidden = layer.of_pair(states[one, other]) + layer.of_ends(h[one] + h[other]) + of_pairs  # type: ignore[operator, union-attr]
+            states[one, other] = states[one, other] + layer.to_pair(silu(hidden))  # type: ignore[operator, union-attr]
+        for one in range(5):
+            mean = torch.stack([states[one, other] for other in others[one]]).sum(0) / 5
+            hidden = layer.of_particle(h[one]) + layer.of_pairs(mean) + of_particles  # type: ignore[operator, union-attr]
+            h[one] = h[one] + layer.to_particle(silu(hidden))  # type: ignore[operator, union-attr]
+    force = torch.stack([network.particle_readout(h[one]) * x[0, one] for one in range(5)])
+    for (one, other), state in states.items():
+        steady, harmonic = network.pair_readout(state)
+        pull = steady + excess[one, other] * harmonic + features[one, other] @ network.bump_force(level)
+        force[one] = force[one] + pull * (x[0, one] - x[0, other]) / distance[one, other]
+    torch.testing.assert_close(network(x + 3.0, noise)[0], force - force.mean(0))
+
+
+def test_bumps_are_as_wide_as_their_neighbours_are_apart_and_stiff_pairs_are_cut_off_far_out() -> None:
+    torch.testing.assert_close(
+        _spacings(torch.tensor([0.0, 1.0, 3.0, 7.0])), torch.tensor([1.0, 1.5, 3.0, 4.0])
+    )
+    network = _network()
+    assert torch.equal(network.bump_widths, _spacings(network.bumps))
+    excess = torch.tensor([[-20.0, -5.0, 0.3, 7.9, 8.1]], dtype=torch.float64)
+    found = network._features(torch.ones(1, 5).double(), excess)
+    assert found[0, :, -2].tolist() == [-8.0, -5.0, 0.3, 7.9, 8.0]
 
 
 def test_the_excess_is_linear_in_a_stiff_bond() -> None:
