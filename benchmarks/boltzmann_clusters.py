@@ -7,7 +7,7 @@ exchange:
 
     pure guidance         the score of the target law, no weights
     G-SMC                 the same with weights and resampling
-    G-SMC, equal time     the same with as many more particles as the CPU seconds of VCG-SMC allow
+    G-SMC, equal time     one system with as many more particles as the CPU seconds of one of VCG-SMC allow
     VCG, VCG-SMC          the drift controlled for the variance of the weights; -SMC resamples
     ECG-SMC               controlled for an energy; needs a model of log densities (`--ecg-model`)
 

@@ -54,8 +54,9 @@ PUBLISHED: dict[str, dict[str, tuple[str, ...]]] = {
         "VCG-SMC": ("1.734 (.106)", ".015 (.001)", ".015 (.001)", ".022 (.001)", "1.735 (.106)"),
     },
 }
-#: Per system: least bar of W1(E), bar of MMD, CPU seconds of two cores for 15 and 60 minutes.
-LIMITS = {"dw4": (0.05, 0.03, 2 * 15 * 60.0), "lj13": (0.4, 0.12, 2 * 60 * 60.0)}
+#: Per system: least bar of W1(E), bar of MMD, CPU seconds: everything runs on one thread, so that they are
+#: those of 15 and 60 minutes.
+LIMITS = {"dw4": (0.05, 0.03, 15 * 60.0), "lj13": (0.4, 0.12, 60 * 60.0)}
 TIMES_BETTER, OF_FLOOR = 5.0, 1.5
 
 
@@ -141,6 +142,7 @@ def cluster_bars(rows: pd.DataFrame, training: Mapping[str, float], reduced: boo
             Bar(of_cost, None, "CPU seconds of training are not known")
             if cost != cost
             else compare(of_cost, cost, seconds, at_most=True),
+            compare(f"{name}: share of particles lost", float(ours["lost"]), 0.0, at_most=True),
         ]
     if reduced:
         return [Bar(bar.name, None, "needs the full run") for bar in bars]
@@ -154,7 +156,10 @@ def reading(rows: pd.DataFrame) -> str:
         found = part.set_index("method")
         energy, ours = found["w1_energy"], found.loc["VCG-SMC"]
         plain = [f"{energy[other] / ours['w1_energy']:.1f} times as large for {other}" for other in (
-            "pure guidance", "G-SMC", "G-SMC, equal time", "VCG") if other in found.index]  # fmt: skip
+            "pure guidance", "G-SMC", "VCG") if other in found.index]  # fmt: skip
+        if "G-SMC, equal time" in found.index:
+            share = energy["G-SMC, equal time"] / ours["w1_energy_mean"]
+            plain.append(f"{share:.1f} times that of a single system for G-SMC in its time")
         away = ours["log_normaliser"] - ours["known"]
         guided = found["cpu_ms"].get("G-SMC", math.nan)
         kept = found["ancestors"].get("G-SMC", math.nan)

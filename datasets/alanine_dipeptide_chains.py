@@ -101,7 +101,9 @@ def openmm_chains(
     for atom, mass in enumerate(raised_masses(np.array(masses), hydrogen_mass)):
         system.setParticleMass(atom, float(mass))
     integrator = openmm.LangevinMiddleIntegrator(temperatures[0], friction, step / 1000.0)
-    integrator.setRandomNumberSeed(seed % 2**31 or 1)  # 0 would mean a seed of OpenMM's own
+    # OpenMM takes 31 bits, of which 0 would mean a seed of its own.
+    seeds = 1 + np.random.SeedSequence(seed).generate_state(columns + 1) % (2**31 - 1)
+    integrator.setRandomNumberSeed(int(seeds[columns]))
     platform = openmm.Platform.getPlatformByName("CPU")
     context = openmm.Context(system, integrator, platform, {"Threads": "1"})
     shape = (frames, columns)
@@ -110,7 +112,7 @@ def openmm_chains(
     try:
         for column in range(columns):
             context.setPositions(START)
-            context.setVelocitiesToTemperature(temperatures[0], (seed + column) % 2**31 or 1)
+            context.setVelocitiesToTemperature(temperatures[0], int(seeds[column]))
             integrator.step(burn_in)
             for frame in range(frames):
                 integrator.step(thinning)

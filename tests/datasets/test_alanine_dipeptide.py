@@ -95,6 +95,14 @@ def test_the_set_says_what_it_holds(small: ParticleDataset) -> None:
     assert replace(small.card, sampling=system.sampling, citation=system.citation) == system
 
 
+def test_chains_of_openmm_share_no_randomness_between_seeds() -> None:
+    sizes = {"columns": 2, "thinning": 2, "burn_in": 10, "shuffle": False, "cache": False, "engine": "openmm"}
+    first, second = (make_alanine_dipeptide(4, 600.0, random_state=seed, **sizes) for seed in (0, 1))
+    for one in first.configurations:
+        for other in second.configurations:
+            assert np.abs(one - other).max() > 1e-6
+
+
 @pytest.mark.parametrize("engine", ["torch", "openmm"])
 def test_energies_and_forces_belong_to_the_configurations(engine: str) -> None:
     found = make_alanine_dipeptide(9, temperature=600.0, engine=engine, **SHORT | {"thinning": 10})  # type: ignore[arg-type]
