@@ -10,22 +10,21 @@ import numpy as np
 from .metrics_distances import AtomTypes, Normalisation, pair_distances, radial_distribution
 from .metrics_reference import EnergyFunction, energies_of, sample_parts
 from .plots_style import (
-    COLOURS,
     Floats,
     calm,
+    colours,
     draw_density,
     normalised,
     panels,
     shared_edges,
     unit_label,
+    with_reference,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["plot_energies", "plot_radial_distribution"]
-
-_REFERENCE = "reference"
 
 
 def plot_radial_distribution(
@@ -68,13 +67,13 @@ def plot_radial_distribution(
     ImportError
         If matplotlib is not installed.
     """
-    named = _with_reference(samples, reference)
+    named = with_reference(samples, reference)
     parts = {name: sample_parts(sample, f"samples[{name!r}]") for name, sample in named.items()}
     if range is None:
         range = _distance_range(parts, atom_types, pair)
     bins = _distance_bins(parts) if bins is None else bins
     figure, (axes,) = panels(1, ax)
-    for (name, (values, logs)), colour in zip(parts.items(), _colours(parts), strict=True):
+    for (name, (values, logs)), colour in zip(parts.items(), colours(parts), strict=True):
         found = radial_distribution(
             values, log_weights=logs, bins=bins, range=range, normalisation=normalisation,
             atom_types=atom_types, pair=pair,
@@ -127,34 +126,19 @@ def plot_energies(
     ImportError
         If matplotlib is not installed.
     """
-    named = _with_reference(samples, reference)
+    named = with_reference(samples, reference)
     groups = {name: _weighted_energies(sample, name, energy) for name, sample in named.items()}
     edges = shared_edges(groups, bins)
     if range is not None:
         edges = np.linspace(*range, len(edges))
     figure, (axes,) = panels(1, ax)
-    for (name, (values, weights)), colour in zip(groups.items(), _colours(groups), strict=True):
+    for (name, (values, weights)), colour in zip(groups.items(), colours(groups), strict=True):
         mass, _ = np.histogram(values, bins=edges, weights=weights)
         draw_density(axes, edges, mass / np.diff(edges), name, colour)
     axes.set_xlabel(unit_label("energy", units))
     axes.set_ylabel("density")
     _finish(axes, (edges[0], edges[-1]))
     return figure
-
-
-def _with_reference(samples: Mapping[str, Any], reference: Any) -> dict[str, Any]:
-    """Return all samples, the reference first."""
-    if not samples and reference is None:
-        raise ValueError("there is nothing to draw: samples is empty")
-    if reference is not None and _REFERENCE in samples:
-        raise ValueError("a sample is called 'reference' though a reference is given, too")
-    return ({} if reference is None else {_REFERENCE: reference}) | dict(samples)
-
-
-def _colours(named: Mapping[str, Any]) -> list[str | None]:
-    """Return a colour for each, None for the reference."""
-    free = iter(COLOURS * (1 + len(named) // len(COLOURS)))
-    return [None if name == _REFERENCE else next(free) for name in named]
 
 
 def _distance_range(

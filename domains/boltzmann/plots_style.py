@@ -25,17 +25,20 @@ __all__ = [
     "INK",
     "SHADE",
     "calm",
+    "colours",
     "draw_density",
     "normalised",
     "panels",
     "shared_edges",
     "unit_label",
+    "with_reference",
     "write_picture",
 ]
 
 #: Of Okabe and Ito, which colour-blind readers can tell apart, in the order of use.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK, FAINT, SHADE = "#333333", "#bbbbbb", "#cfcfcf"
+_REFERENCE = "reference"
 _SHARE_SHOWN = 0.998  # of every law; the far tails would squeeze the rest
 
 Floats = NDArray[np.float64]
@@ -76,6 +79,27 @@ def calm(ax: Axes) -> None:
     ax.tick_params(colors=INK, labelsize=8.5)
     ax.xaxis.label.set_color(INK)
     ax.yaxis.label.set_color(INK)
+
+
+def with_reference(named: Mapping[str, Any], reference: Any, what: str = "samples") -> dict[str, Any]:
+    """Return all that is drawn, the reference first.
+
+    Raises
+    ------
+    ValueError
+        If that is nothing, or something else has the name of the reference.
+    """
+    if not named and reference is None:
+        raise ValueError(f"there is nothing to draw: {what} is empty")
+    if reference is not None and _REFERENCE in named:
+        raise ValueError(f"one of {what} is called 'reference' though a reference is given, too")
+    return ({} if reference is None else {_REFERENCE: reference}) | dict(named)
+
+
+def colours(named: Mapping[str, Any]) -> list[str | None]:
+    """Return a colour for each, None for the reference."""
+    free = iter(COLOURS * (1 + len(named) // len(COLOURS)))
+    return [None if name == _REFERENCE else next(free) for name in named]
 
 
 def shared_edges(groups: Mapping[str, tuple[Floats, Floats]], bins: int | None, most: int = 60) -> Floats:

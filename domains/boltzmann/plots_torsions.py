@@ -9,7 +9,7 @@ import numpy as np
 
 from .metrics_checks import Values
 from .metrics_profiles import FreeEnergyProfile
-from .plots_style import COLOURS, FAINT, INK, Floats, calm, panels, unit_label
+from .plots_style import FAINT, INK, Floats, calm, colours, panels, unit_label, with_reference
 from .torsions import ramachandran_map
 
 if TYPE_CHECKING:
@@ -117,19 +117,15 @@ def plot_free_energy_profiles(
     Raises
     ------
     ValueError
-        If there is nothing to draw.
+        If there is nothing to draw, or a profile is called "reference" though a reference is given.
     ImportError
         If matplotlib is not installed.
     """
-    named = ({} if reference is None else {"reference": reference}) | dict(profiles)
-    if not named:
-        raise ValueError("there is nothing to draw: profiles is empty")
+    named = with_reference(profiles, reference, "profiles")
     figure, (axes,) = panels(1, ax, size=(5.2, 3.4))
-    colours = iter(COLOURS * (1 + len(named) // len(COLOURS)))
-    for name, profile in named.items():
-        first = reference is not None and name == "reference"
-        colour = INK if first else next(colours)
-        _draw_profile(axes, profile, name, colour, "--" if first else "-", sigmas, angle)
+    for (name, profile), colour in zip(named.items(), colours(named), strict=True):
+        line = "--" if colour is None else "-"
+        _draw_profile(axes, profile, name, colour or INK, line, sigmas, angle)
     axes.set_xlabel(f"{coordinate} (degrees)" if angle else coordinate)
     axes.set_ylabel(unit_label("free energy", units))
     axes.set_ylim(bottom=0.0, top=highest)

@@ -130,7 +130,8 @@ def test_samples_draw_what_is_known(tmp_path: Path) -> None:
         (lambda: plots.plot_ramachandran({"a": (np.zeros(3),)}), r"\(phi, psi\)"),
         (lambda: plots.plot_ramachandran({"a": (np.full(3, 90.0), np.zeros(3))}), "in radians"),
         (lambda: plots.plot_ramachandran({"a": (np.zeros(3), np.zeros(2))}), "one shape"),
-        (lambda: plots.plot_free_energy_profiles({}), "nothing to draw"),
+        (lambda: plots.plot_free_energy_profiles({}), "profiles is empty"),
+        (lambda: plots.plot_free_energy_profiles({"reference": 1}, 1), "profiles is called 'reference'"),  # type: ignore[dict-item, arg-type]
         (lambda: plots.plot_ess(np.ones(3), particles=10), r"shape \(steps, systems\)"),
         (lambda: plots.plot_ess(np.full((3, 1), 11.0), particles=10), "0 to 10"),
         (lambda: plots.plot_ess(np.full((3, 1), 11.0)), "give particles="),
