@@ -27,7 +27,7 @@ from .alanine_dipeptide_system import (
     alanine_dipeptide_system,
     import_openmm,
 )
-from .chain_diagnostics import autocorrelation_time, split_r_hat
+from .chain_diagnostics import effective_rows, split_r_hat
 from .particles_cache import Arrays, cached_arrays
 from .particles_checks import check_count, check_number, check_positions, check_seed
 from .particles_dataset import ParticleDataset
@@ -189,8 +189,6 @@ def _simulate(plan: _Plan, seed: int) -> Arrays:
         raise FloatingPointError(too_long(plan.step))
     energies = chains["all_energies"]
     positive = _dihedral(chains["configurations"].astype(np.float64), PHI) > 0.0
-    states = energies[0].size
-    independent = states / autocorrelation_time(energies[0])
     return {
         **_rows(plan, chains, seed),
         "temperatures": np.array(plan.temperatures),
@@ -198,8 +196,7 @@ def _simulate(plan: _Plan, seed: int) -> Arrays:
         "r_hat": np.array([split_r_hat(series) for series in energies]),
         "r_hat_phi": np.array(split_r_hat(positive.astype(np.float64))),
         "mean_energies": energies.mean(axis=(1, 2), dtype=np.float64),
-        # n rows are drawn from more states: their mean has both variances
-        "effective_size": np.array(1.0 / (1.0 / independent + 1.0 / plan.n - 1.0 / states)),
+        "effective_size": np.array(effective_rows(energies[0], plan.n)),
         "cpu_seconds": np.array(seconds),
     }
 

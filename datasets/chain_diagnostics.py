@@ -26,7 +26,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["autocorrelation_time", "split_r_hat"]
+__all__ = ["autocorrelation_time", "effective_rows", "split_r_hat"]
 
 
 def split_r_hat(series: NDArray[np.floating]) -> float:
@@ -78,6 +78,29 @@ def autocorrelation_time(series: NDArray[np.floating], window: float = 5.0) -> f
     times = 2.0 * np.cumsum(covariances / covariances[0]) - 1.0
     enough = np.flatnonzero(np.arange(frames // 2) >= window * times)
     return max(1.0, float(times[enough[0] if len(enough) else -1]))
+
+
+def effective_rows(series: NDArray[np.floating], n: int) -> float:
+    r"""Return what `n` rows drawn at random from the states of chains are worth for the mean of `series`.
+
+    The mean of the rows has the variance of all N states, :math:`\tau / N`, and that of choosing n of them,
+    :math:`1/n - 1/N`, both in units of the variance of one state; their sum is one over what is returned.
+
+    Parameters
+    ----------
+    series : ndarray of shape (frames, chains)
+        An observable of independent chains of one law; N is its size.
+    n : int
+        Rows drawn without repetition, at most N.
+
+    Raises
+    ------
+    ValueError
+        As of `autocorrelation_time`.
+    """
+    states = series.size
+    independent = states / autocorrelation_time(series)
+    return 1.0 / (1.0 / independent + 1.0 / n - 1.0 / states)
 
 
 def _check(series: NDArray[np.floating]) -> None:

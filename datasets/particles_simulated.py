@@ -324,17 +324,14 @@ def _rows(
 
 
 def _diagnostics(plan: _Plan, found: ReplicaTrajectories, place: int) -> Arrays:
-    from .chain_diagnostics import autocorrelation_time
+    from .chain_diagnostics import effective_rows
 
-    states = found.energies[place].size
-    independent = states / autocorrelation_time(found.energies[place])
     return {
         "temperatures": np.array(found.temperatures),
         "swap_rates": found.swap_rates,
         "r_hat": found.r_hat,
         "mean_energies": found.energies.mean(axis=(1, 2), dtype=np.float64),
-        # n rows are drawn from more states: their mean has both variances
-        "effective_size": np.array(1.0 / (1.0 / independent + 1.0 / plan.n - 1.0 / states)),
+        "effective_size": np.array(effective_rows(found.energies[place], plan.n)),
     }
 
 

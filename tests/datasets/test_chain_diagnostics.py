@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from sciffusion.datasets.chain_diagnostics import autocorrelation_time, split_r_hat
+from sciffusion.datasets.chain_diagnostics import autocorrelation_time, effective_rows, split_r_hat
 
 
 def test_r_hat_by_hand() -> None:
@@ -36,6 +36,16 @@ def test_time_of_an_autoregression(memory: float) -> None:
     for frame in range(1, len(draws)):
         series[frame] = memory * series[frame - 1] + math.sqrt(1.0 - memory**2) * draws[frame]
     assert autocorrelation_time(series) == pytest.approx((1.0 + memory) / (1.0 - memory), rel=0.05)
+
+
+def test_rows_chosen_from_chains_have_the_variance_of_both() -> None:
+    # Independent states: n rows are worth n.
+    assert effective_rows(np.ones((6, 2)), 5) == pytest.approx(5.0)
+    noise = np.random.default_rng(3).standard_normal((100, 4))
+    time = autocorrelation_time(noise)
+    assert effective_rows(noise, 400) == pytest.approx(400 / time)
+    # One row of 400 has the variance of a state, nearly, and no chain makes it worth more.
+    assert effective_rows(noise, 1) == pytest.approx(1.0 / (1.0 + (time - 1.0) / 400))
 
 
 def test_chains_that_disagree_count_as_correlated() -> None:
