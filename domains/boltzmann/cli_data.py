@@ -15,7 +15,7 @@ from sciffusion.estimators.command_session import refuse_outputs, say, session, 
 from sciffusion.training.checkpoints import write_atomically
 
 from .cli_options import Count, Force, Oscillator, Picture, Seed, Threads, Xyz
-from .files import Configurations, read_configurations, write_configurations
+from .files import Configurations, check_ending, read_configurations, write_configurations
 from .files_xyz import write_xyz
 from .metrics import BoltzmannReference, compare_samples
 from .metrics_reference import EnergyFunction
@@ -60,6 +60,7 @@ def simulate(
     Example: sciffusion boltzmann simulate dw4 --temperature 2 -n 5000 --out hot.npz
     """
     refuse_outputs([out, xyz], force, picture=picture)
+    check_ending(out)
     with session(threads):
         with waiting(f"simulating {system}"):
             found, dataset = simulate_system(system, count, temperature, oscillator=oscillator, seed=seed)

@@ -18,9 +18,10 @@ from .cli_data import draw_picture, write_models
 from .cli_options import Count, Data, Device, Force, Model, Picture, Seed, Threads, Xyz
 from .demo import run_demo
 from .diffusion import BoltzmannDiffusion
-from .files import Configurations, read_configurations, write_configurations
+from .files import Configurations, check_ending, read_configurations, write_configurations
 from .metrics_profiles import families
 from .metrics_reference import energies_of
+from .plots_style import normalised
 from .pretrained import list_pretrained, pretrained_card
 from .systems import system_energy
 
@@ -82,6 +83,8 @@ def fit(
 ) -> None:
     """Fit a model to configurations at one temperature and save it.
 
+    Atoms are told apart by the types in the file, or else by their names; weights of draws count.
+
     Example: sciffusion boltzmann fit hot.npz --out model.safetensors
     """
     refuse_outputs([out], force)
@@ -94,13 +97,17 @@ def fit(
         model = BoltzmannDiffusion(
             energy_based=energy_based, fokker_planck=fokker_planck,
             width=width, depth=depth, units=unit, batch_size=batch_size, max_steps=max_steps,
-            atom_types=None if known.atom_types is None else known.atom_types.tolist(),
+            atom_types=_types(known),
             bonds=None if known.bonds is None or not len(known.bonds) else known.bonds.tolist(),
             chiral_centre=_places(chiral_centre), checkpoint=checkpoint, device=device, random_state=seed,
             verbose=on_terminal(),
         )  # fmt: skip
+        logs = known.log_weights
         with waiting(f"fitting on {len(known)} configurations"):
-            model.fit(known.configurations, temperature=heat, forces=known.forces if use_forces else None)
+            model.fit(
+                known.configurations, temperature=heat, forces=known.forces if use_forces else None,
+                sample_weight=None if logs is None else normalised(logs, len(known)),
+            )  # fmt: skip
         model.set_params(verbose=False).save(out)
     learned = ", with forces" if use_forces and known.forces is not None else ""
     kind = "a model of energies" if energy_based else "a model"
@@ -169,12 +176,15 @@ def sample(
     Example: sciffusion boltzmann sample model.safetensors --temperature 1 --out cold.npz --picture cold.png
     """
     refuse_outputs([out, xyz], force, picture=picture)
+    check_ending(out)
     _check_scale(reward_scale, trap)
     with session(threads):
         estimator = _load(model, device)
         if control == "ecg" and not estimator.energy_based:
             raise ValueError("--control ecg needs a model fitted with --energy-based; vcg needs none")
         known = None if reference is None else read_configurations(reference)
+        if known is not None:
+            _check_reference(known, estimator)
         with _progress(f"drawing {count} configurations") as progress:
             drawn = estimator.sample(
                 count, temperature=temperature, potential=_trap(trap), reward_scale=reward_scale,
@@ -232,6 +242,24 @@ def _load(model: str, device: str) -> BoltzmannDiffusion:
     return estimator
 
 
+def _types(known: Configurations) -> list[Any] | None:
+    """Return what tells the atoms apart: their types, or else their names."""
+    if known.atom_types is not None:
+        return [int(kind) for kind in known.atom_types]
+    return None if known.names is None or len(set(known.names)) == 1 else list(known.names)
+
+
+def _check_reference(known: Configurations, estimator: BoltzmannDiffusion) -> None:
+    """Refuse, before any draw, a reference of another system or in other units."""
+    shape = (estimator.n_atoms_, estimator.n_dimensions_)
+    if known.configurations.shape[1:] != shape:
+        raise ValueError(
+            f"the reference has {known.configurations.shape[1:]} atoms and dimensions, and the model {shape}"
+        )
+    if known.units not in (None, estimator.units):
+        raise ValueError(f"the reference has units {known.units}, and the model {estimator.units}")
+
+
 def _check_scale(reward_scale: float | None, trap: float) -> None:
     """Refuse a scale of nothing, or that is none."""
     if reward_scale is None:
@@ -285,11 +313,6 @@ def _content(
     )
     if known is None:
         return made
-    if known.configurations.shape[1:] != x.shape[1:]:
-        raise ValueError(
-            f"the reference has {known.configurations.shape[1:]} atoms and dimensions, and the model "
-            f"{x.shape[1:]}"
-        )
     energy = system_energy(known.system, known.oscillator)
     return replace(
         made,

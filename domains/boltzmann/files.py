@@ -16,6 +16,7 @@ Files are written as a whole or not at all.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from sciffusion.training.checkpoints import write_atomically
 from .files_xyz import read_xyz
 from .units import BOLTZMANN_CONSTANT
 
-__all__ = ["Configurations", "read_configurations", "write_configurations"]
+__all__ = ["Configurations", "check_ending", "read_configurations", "write_configurations"]
 
 UNITS = tuple(BOLTZMANN_CONSTANT)
 _ENDINGS = (".npz", ".npy", ".xyz")
@@ -83,10 +84,24 @@ class Configurations:
                 raise ValueError(
                     f"{_KEYS.get(name, name)} has NaN or infinite values in {bad} of {len(x)} rows"
                 )
+        self._check_kinds()
         if self.units is not None and self.units not in UNITS:
             raise ValueError(f"units must be one of {', '.join(UNITS)}, got {self.units!r}")
         if self.temperature is not None and not (np.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature must be positive and finite, got {self.temperature}")
+
+    def _check_kinds(self) -> None:
+        for name in ("atom_types", "families", "bonds"):
+            value = getattr(self, name)
+            if value is not None and np.size(value) and np.asarray(value).dtype.kind not in "iu":
+                raise ValueError(f"{name} must be whole numbers, got {np.asarray(value).dtype}")
+        logs = self.log_weights
+        if logs is not None and (
+            np.isnan(logs).any() or not np.max(logs) > -np.inf or np.max(logs) == np.inf
+        ):
+            raise ValueError("log_weights must be finite or -inf, and not all -inf")
+        if self.ess is not None and np.ndim(self.ess) != 2:
+            raise ValueError(f"ess must have shape (steps, systems), got {np.shape(self.ess)}")
 
     def _check_shapes(self, shape: tuple[int, ...]) -> None:
         wanted = {
@@ -133,7 +148,7 @@ def read_configurations(path: str | Path) -> Configurations:
     """
     path = Path(path)
     if path.suffix.lower() not in _ENDINGS:
-        raise ValueError(f"{path.name!r} must end in one of {', '.join(_ENDINGS)}")
+        raise ValueError(f"{path.name or str(path)!r} must end in one of {', '.join(_ENDINGS)}")
     if not path.is_file():
         raise FileNotFoundError(f"the file {str(path)!r} does not exist")
     if path.suffix.lower() == ".xyz":
@@ -164,14 +179,20 @@ def write_configurations(path: str | Path, content: Configurations) -> None:
     FileNotFoundError
         If the folder does not exist.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".npz":
-        raise ValueError(f"configurations are written to files ending in .npz, got {path.name!r}")
+    path = check_ending(path)
     known = {one.name: getattr(content, one.name) for one in fields(content)}
     arrays: dict[str, Any] = {
         _KEYS.get(name, name): np.asarray(value) for name, value in known.items() if value is not None
     }
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def check_ending(path: str | Path) -> Path:
+    """Return the path of a file that `write_configurations` can write, or raise ``ValueError``."""
+    path = Path(path)
+    if path.suffix.lower() != ".npz":
+        raise ValueError(f"configurations are written to files ending in .npz, got {path.name!r}")
+    return path
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -182,10 +203,11 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
             if isinstance(found, np.ndarray):
                 return {"x": found}
             return {name: found[name] for name in found.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        if "pickle" in str(error).lower():
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        if "pickle" in str(error).lower():  # what numpy takes all for that it does not know
             raise ValueError(
-                f"{path.name!r} holds pickled objects, which are never loaded: save arrays of numbers only"
+                f"{path.name!r} is no file of arrays, or holds pickled objects, which are never loaded: save "
+                "arrays of numbers only"
             ) from None
         raise ValueError(
             f"{path.name!r} is no file of arrays or is damaged ({type(error).__name__})"
@@ -209,7 +231,9 @@ def _fields(arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, Any]:
         ) from None
     if "names" in content:
         content["names"] = tuple(map(str, content["names"].tolist()))
-    for name in ("energies", "log_weights", "ess"):
-        if name in content:
+    for name in ("energies", "log_weights", "ess", "forces"):
+        if name in content and content[name].dtype.kind not in "fiu":
+            raise ValueError(f"{path.name!r} must hold real numbers as {name}, got {content[name].dtype}")
+        if name in content and name != "forces":
             content[name] = content[name].astype(np.float64)
     return content

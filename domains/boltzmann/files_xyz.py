@@ -94,7 +94,10 @@ def read_xyz(path: str | Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     ValueError
         If the file is damaged, with the line; or its models have different atoms.
     """
-    lines = Path(path).read_text(encoding="utf-8").rstrip().split("\n")
+    try:
+        lines = Path(path).read_text(encoding="utf-8").rstrip().split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{Path(path).name!r} is no text ({error.reason} at byte {error.start})") from None
     models: list[NDArray[np.float64]] = []
     names: tuple[str, ...] = ()
     start = 0

@@ -233,3 +233,49 @@ def test_configurations_without_forces_are_fitted(folder: Path) -> None:
     result = invoke("fit", path, "--temperature", 2, "--out", folder / "plain_model.safetensors", *QUICK)
     assert result.exit_code == 0, result.output
     assert "temperature 2; saved" in result.output
+
+
+def test_atoms_are_told_apart_by_their_names_and_weights_of_draws_count(folder: Path) -> None:
+    """As Python would fit: types by name where the file has none, and its log weights."""
+    from sciffusion import BoltzmannDiffusion
+
+    x = read_configurations(folder / "hot.npz").configurations
+    logs = np.random.default_rng(0).normal(size=len(x))
+    content = Configurations(
+        configurations=x, log_weights=logs, temperature=2.0, names=("C", "H", "H", "C"),
+        bonds=np.array([[0, 1], [0, 2], [0, 3]]),
+    )  # fmt: skip
+    write_configurations(folder / "named.npz", content)
+    path = folder / "named.safetensors"
+    result = invoke("fit", folder / "named.npz", "--out", path, *QUICK)
+    assert result.exit_code == 0, result.output
+    found = BoltzmannDiffusion.load(path)
+    assert found.atom_types == ["C", "H", "H", "C"]
+    given = {name: found.get_params()[name] for name in ("bonds", "atom_types", "width", "depth")}
+    own = BoltzmannDiffusion(**given, max_steps=5, batch_size=32, device="cpu", random_state=0)
+    own.fit(x, temperature=2.0, sample_weight=np.exp(logs) / np.exp(logs).sum())
+    assert found.length_ == own.length_
+    drawn = [one.sample(8, nfe=5, langevin_steps=0, random_state=0) for one in (found, own)]
+    np.testing.assert_array_equal(drawn[0].configurations, drawn[1].configurations)
+
+
+def test_what_cannot_end_well_is_refused_before_any_work(
+    folder: Path, model_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sciffusion.domains.boltzmann import cli_data, cli_model
+
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cli_data, "simulate_system", work)
+    monkeypatch.setattr(cli_model.BoltzmannDiffusion, "sample", work)
+    other, energies = folder / "wide.npz", folder / "joule.npz"
+    hot = read_configurations(folder / "hot.npz")
+    write_configurations(other, Configurations(configurations=np.ones((3, 5, 2)) * np.eye(5)[:, :2]))
+    write_configurations(energies, replace(hot, units="kJ/mol", temperature=300.0))
+    csv, npz = ("--out", folder / "y.csv"), ("--out", folder / "y.npz")
+    assert "ending in .npz, got 'y.csv'" in error_of(capsys, "simulate", "dw4", "--temperature", 2, *csv)
+    assert "ending in .npz, got 'y.csv'" in error_of(capsys, "sample", model_file, *csv)
+    wrong = error_of(capsys, "sample", model_file, "--reference", other, *npz)
+    assert "the reference has (5, 2) atoms and dimensions, and the model (4, 2)" in wrong
+    assert "has units kJ/mol" in error_of(capsys, "sample", model_file, "--reference", energies, *npz)

@@ -113,6 +113,10 @@ def test_right_forces_of_simulated_clusters_pass_with_few_rows(make: Any) -> Non
     refuse_constraints(positions)
     for count in (10, 199, 201, 256):
         check_virial(positions[:count], forces[:count], data.kT, np.ones(count), "reduced")
+    # Units that are far off show in few rows, too, though forces near walls are widely spread.
+    for factor in (10.0, 120.0, 1e4, -1.0, -120.0, 0.1):
+        with pytest.raises(ValueError, match="forces do not fit"):
+            check_virial(positions, factor * forces, data.kT, np.ones(256), "reduced")
 
 
 def test_constrained_bonds_are_refused_and_stiff_ones_are_not() -> None:

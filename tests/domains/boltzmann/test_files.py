@@ -102,6 +102,13 @@ def test_nothing_pickled_is_loaded(tmp_path: Path) -> None:
         ({"x": np.ones((2, 2, 2)), "units": "eV"}, "units must be one of"),
         ({"x": np.ones((2, 2, 2)), "temperature": -1.0}, "temperature must be positive"),
         ({"x": np.ones((2, 2, 2)), "temperature": np.ones(2)}, "one value each"),
+        ({"x": np.ones((2, 2, 2)), "energies": np.array(["a", "b"])}, "real numbers as energies"),
+        ({"x": np.ones((2, 2, 2)), "forces": np.full((2, 2, 2), "a")}, "real numbers as forces"),
+        ({"x": np.ones((2, 2, 2)), "log_weights": np.array([0.0, np.nan])}, "log_weights must be finite"),
+        ({"x": np.ones((2, 2, 2)), "log_weights": np.full(2, -np.inf)}, "not all -inf"),
+        ({"x": np.ones((2, 2, 2)), "atom_types": np.array([0.0, np.nan])}, "atom_types must be whole"),
+        ({"x": np.ones((2, 2, 2)), "bonds": np.array([["a", "b"]])}, "bonds must be whole numbers"),
+        ({"x": np.ones((2, 2, 2)), "ess": np.ones(3)}, r"ess must have shape \(steps, systems\)"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
@@ -119,6 +126,18 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(ValueError, match="damaged"):
         read_configurations(tmp_path / "a.npz")
+    (tmp_path / "a.npz").write_bytes(b"plain text" * 9)
+    with pytest.raises(ValueError, match="no file of arrays, or holds pickled objects"):
+        read_configurations(tmp_path / "a.npz")
+    (tmp_path / "a.xyz").write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match=r"'a\.xyz' is no text"):
+        read_configurations(tmp_path / "a.xyz")
+    header = (
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000, 4, 2), }".ljust(117) + b"\n"
+    )
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"damaged \((MemoryError|ValueError)\)"):
+        read_configurations(tmp_path / "a.npy")
     with pytest.raises(ValueError, match=r"ending in \.npz"):
         write_configurations(tmp_path / "a.npy", whole())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sciffusion.continuous import Trigonometric
-from sciffusion.domains.boltzmann import BoltzmannDiffusion
+from sciffusion.domains.boltzmann import BoltzmannDiffusion, draws
 from sciffusion.domains.boltzmann.draws import ChunkedField
 from sciffusion.domains.boltzmann.moves import langevin_moves
 from sciffusion.networks.egnn import centre
@@ -72,6 +73,26 @@ def test_moves_lead_to_the_law_of_the_temperature_and_the_reward(
     assert _variance(found) == pytest.approx(expected, rel=0.08)  # five standard errors
     assert abs(_variance(far) / expected - 1.0) > 0.2
     np.testing.assert_allclose(found.log_weights, far.log_weights)
+
+
+def test_moves_are_made_at_the_last_noise_with_the_scale_of_the_law_there(
+    harmonic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def look(score: Any, x: Tensor, n_steps: int, scale: float, *_: Any) -> Tensor:
+        seen.append((n_steps, scale, float((score(x) * x).sum() / x.square().sum())))
+        return x
+
+    monkeypatch.setattr(draws, "langevin_moves", look)
+    model = harmonic(VARIANCE, VARIANCE).model(local_scale=0.7, min_noise=0.3, nfe=5)
+    model.sample(20, temperature=1.0, langevin_steps=7, random_state=0)
+    alpha = 1.0 / math.sqrt(1.0 + 0.3**2)
+    slope = -2.0 / (alpha**2 * (VARIANCE + 0.3**2))
+    ((steps, scale, found),) = seen
+    assert steps == 7
+    assert scale == pytest.approx(alpha * math.hypot(0.7, 0.3) / math.sqrt(2.0))
+    assert found == pytest.approx(slope, rel=1e-5)
 
 
 def test_every_evaluation_of_the_score_is_counted(harmonic: Any) -> None:
