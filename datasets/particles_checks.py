@@ -43,10 +43,11 @@ def check_number(name: str, value: Any, *, positive: bool = True) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r:.60}, expected a number")
-    if not (math.isfinite(value) and (value > 0.0 if positive else value >= 0.0)):
-        range_ = "above 0" if positive else "of at least 0"
-        raise ValueError(f"{name} is {value}, expected a finite number {range_}")
-    return float(value)
+    number = float(value)
+    if not (math.isfinite(number) and (number > 0.0 if positive else number >= 0.0)):
+        wanted = "above 0" if positive else "of at least 0"
+        raise ValueError(f"{name} is {value}, expected a finite number {wanted}")
+    return number
 
 
 def check_numbers(name: str, values: Any) -> tuple[float, ...]:

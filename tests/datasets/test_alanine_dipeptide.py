@@ -180,6 +180,12 @@ def test_rows_know_their_chain_and_what_their_mean_is_worth(monkeypatch: pytest.
     assert found.diagnostics["effective_size"] == pytest.approx(independent)
     phi = dihedral_angles(torch.from_numpy(made["configurations"]), PHI).numpy()
     assert found.diagnostics["r_hat_phi"] == pytest.approx(split_r_hat((phi > 0.0).astype(np.float64)))
+    # Ten of 24 states that are as good as independent are worth ten.
+    made |= {name: made[name][:8] for name in ("configurations", "forces", "energies")}
+    made["all_energies"] = np.ones((1, 8, columns))
+    few = make_alanine_dipeptide(10, 600.0, **given)
+    assert few.diagnostics["effective_size"] == pytest.approx(10.0)
+    np.testing.assert_array_equal(few.diagnostics["chain"], few.configurations[:, 0, 0])
 
 
 def test_the_energy_has_gradients_even_if_it_was_first_asked_without() -> None:
