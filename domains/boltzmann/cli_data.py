@@ -126,7 +126,7 @@ def draw_picture(
 ) -> None:
     """Draw distances, energies as far as they are known, and what weights did."""
     first = next(iter(drawn.values()))
-    runs = {name: one.ess for name, one in drawn.items() if one.ess is not None and one.ess.size}
+    runs = {name: one for name, one in drawn.items() if one.ess is not None and one.ess.size}
     figure = plot_samples(
         drawn, known, energy=energy, units=first.units, length_unit=first.length_unit, ess=runs or None
     )

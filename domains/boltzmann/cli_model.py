@@ -310,6 +310,7 @@ def _content(
         temperature=drawn.temperature,
         units=units,
         ess=drawn.ess,
+        resamplings=drawn.resamplings,
     )
     if known is None:
         return made

@@ -7,8 +7,8 @@ An ``.npz`` file holds arrays and words, never pickled objects, under these name
 - ``temperature``, ``units`` ("reduced", "kJ/mol" or "kcal/mol"), ``length_unit``;
 - ``atom_types`` (atoms,), ``bonds`` (b, 2), ``names`` (atoms,);
 - ``system`` and ``oscillator``, from which the command line finds the energy function again;
-- ``ess`` (steps, systems), shares of effective particles, and ``families`` (n,), of a weighted draw: draws
-  of one family descend from one particle of the start.
+- ``ess`` (steps, systems), shares of effective particles, ``resamplings`` (systems,), and ``families`` (n,)
+  of a weighted draw: draws of one family descend from one particle of the start.
 
 Files are written as a whole or not at all.
 """
@@ -44,7 +44,7 @@ class Configurations:
     configurations : ndarray of shape (n, atoms, dimensions)
         Positions, in `length_unit`.
     energies, forces, log_weights, temperature, units, length_unit, atom_types, bonds, names, system, \
-    oscillator, ess, families
+    oscillator, ess, families, resamplings
         None where unknown.
 
     Raises
@@ -67,6 +67,7 @@ class Configurations:
     oscillator: float | None = None
     ess: NDArray[np.float64] | None = None
     families: NDArray[np.int64] | None = None
+    resamplings: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Refuse fields that do not belong together."""
@@ -91,7 +92,7 @@ class Configurations:
             raise ValueError(f"temperature must be positive and finite, got {self.temperature}")
 
     def _check_kinds(self) -> None:
-        for name in ("atom_types", "families", "bonds"):
+        for name in ("atom_types", "families", "bonds", "resamplings"):
             value = getattr(self, name)
             if value is not None and np.size(value) and np.asarray(value).dtype.kind not in "iu":
                 raise ValueError(f"{name} must be whole numbers, got {np.asarray(value).dtype}")

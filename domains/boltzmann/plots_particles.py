@@ -30,8 +30,8 @@ def plot_ess(
     Parameters
     ----------
     runs : run, or mapping of str to run
-        A run is a `BoltzmannSample`, or an array of shape (steps, systems): effective sample sizes after each
-        weighing and before resampling, as shares of the particles.
+        A run is a `BoltzmannSample`, `Configurations` with ``ess``, or an array of shape (steps, systems):
+        effective sample sizes after each weighing and before resampling, as shares of the particles.
     particles : int, optional
         Particles of a system, where arrays are numbers of particles and no shares.
     threshold : float, optional
@@ -63,7 +63,8 @@ def plot_ess(
     axes.set_ylabel("share of effective particles")
     axes.set_ylim(0.0, 1.03)
     calm(axes)
-    axes.legend(frameon=False, fontsize=8.5, loc="lower left")
+    # Lines may lie anywhere, those of a collapse at the bottom: the legend must not hide them.
+    axes.legend(loc="best", framealpha=0.85, edgecolor="none", fontsize=8.5)
     return figure
 
 
@@ -86,7 +87,8 @@ def _shares(run: Any, particles: int | None) -> NDArray[np.float64]:
 
 
 def _was_never_resampled(run: Any) -> bool:
-    return hasattr(run, "resamplings") and not np.any(run.resamplings)
+    known = getattr(run, "resamplings", None)
+    return known is not None and not np.any(known)
 
 
 def _draw_sizes(ax: Any, shares: Any, colour: str, name: str, threshold: float | None) -> None:

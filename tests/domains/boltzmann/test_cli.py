@@ -91,6 +91,8 @@ def test_sample_writes_what_python_would_draw(folder: Path, model_file: Path) ->
 
 
 def test_sample_in_a_trap_without_weights(folder: Path, model_file: Path) -> None:
+    from sciffusion.domains.boltzmann import plot_ess
+
     out = folder / "trapped.npz"
     result = invoke(
         "sample", model_file, "--trap", "2", "-n", 16, "--nfe", 8, "--out", out, "--unweighted", "--control",
@@ -100,6 +102,15 @@ def test_sample_in_a_trap_without_weights(folder: Path, model_file: Path) -> Non
     found = read_configurations(out)
     assert len(found) == 16
     assert found.log_weights is None
+    assert found.resamplings is not None
+    kept = folder / "kept.npz"
+    invoke(
+        "sample", model_file, "--trap", "20", "-n", 16, "--nfe", 8, "--out", kept, "--control", "none",
+        "--no-resample",
+    )  # fmt: skip
+    (axes,) = plot_ess(read_configurations(kept)).axes
+    assert read_configurations(kept).ess.min() < 0.9  # type: ignore[union-attr]
+    assert not axes.collections  # no step is marked as one of resampling
     free = folder / "free.npz"
     invoke("sample", model_file, "-n", 16, "--nfe", 8, "--out", free, "--unweighted", "--control", "none")
     radii = [np.square(read_configurations(one).configurations).mean() for one in (out, free)]

@@ -22,7 +22,7 @@ def whole() -> Configurations:
         log_weights=np.array([0, 1, -np.inf, 2, 3.0]),
         temperature=300.0, units="kJ/mol", length_unit="nm", atom_types=np.array([0, 1, 1]),
         bonds=np.array([[0, 1]]), names=("C", "H1", "Hé"), system="dw4", oscillator=0.5, ess=np.ones((4, 2)),
-        families=np.arange(5),
+        families=np.arange(5), resamplings=np.array([3, 0]),
     )  # fmt: skip
 
 
