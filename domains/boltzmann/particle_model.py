@@ -217,8 +217,9 @@ class ParticleModel(DiffusionEstimator):
         Returns
         -------
         ndarray of shape (n,)
-            In nats, of centred positions in the unit of X. Its differences are those of :math:`-U/kT`; for a
-            chiral centre the density of both hands together.
+            In nats, of centred positions in the unit of X. Its differences are those of :math:`-U/kT`. With
+            the chiral centre of a fit it is the density of the hand learned, with that of `from_score` the
+            one of both hands together, smaller by log 2.
 
         Raises
         ------
