@@ -22,7 +22,7 @@ from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget, GaussianTarge
 from sciffusion.sampling import SampleResult, log_snr_grid
 from sciffusion.sampling.driftlite import AnalyticReward, DifferentiableReward, DriftLiteSampler
 from sciffusion.sampling.driftlite.fields import DenoiserField, Subspace
-from sciffusion.sampling.driftlite.potential import Increments, ParticleValues, Tilt
+from sciffusion.sampling.driftlite.potential import Increments, ParticleValues, Tilt, signal_fraction
 from sciffusion.sampling.driftlite.rewards import as_smooth_reward
 from sciffusion.sampling.driftlite.run import Plan
 
@@ -232,6 +232,24 @@ def test_the_error_of_the_normaliser_is_of_second_order_by_the_trapezoid_rule() 
     assert errors["trapezoid", 32] < 0.35 * errors["trapezoid", 16] < 0.35**2 * errors["trapezoid", 8]
     assert 0.35 * errors["left", 16] < errors["left", 32] < 0.65 * errors["left", 16]
     assert errors["trapezoid", 16] < 0.3 * errors["left", 16]
+
+
+def test_weights_are_the_mean_of_the_potentials_at_both_ends_of_a_step_each_under_its_own_tilt() -> None:
+    grid, start = torch.tensor([0.6, 0.4], dtype=torch.float64), torch.randn(8, 2, generator=_generator())
+    start = start.double()
+    sampler = DriftLiteSampler.from_denoiser(ExactDenoiser(MIXTURE, PATH), control="none", resample=False)
+    options: dict[str, Any] = {"gamma": 1.6, "reward": PULL, "start": start, "generator": _generator(1)}
+    result = sampler.sample(grid, count=8, shape=(2,), **options)
+    plan = Plan.make(PATH, grid, 1.6, signal_fraction)
+    ends = [
+        _values(PATH, float(grid[place]), x, PULL).guidance_potential(plan.tilt(place), plan.increments(0))
+        for place, x in enumerate((start, result.samples))
+    ]
+    growth = 0.5 * (ends[0] + ends[1])
+    assert result.log_weights is not None
+    assert result.log_normaliser is not None
+    torch.testing.assert_close(result.log_weights, growth.log_softmax(0))
+    torch.testing.assert_close(result.log_normaliser[0], torch.logsumexp(growth, 0) - math.log(8))
 
 
 def test_a_law_left_as_it_is_has_equal_weights() -> None:

@@ -202,6 +202,8 @@ def test_data_are_scaled_to_unit_variance_and_forces_to_scores() -> None:
     data = scaled_set(x, -kt * x / 9.0, weights, kt, None)
     assert data.length == pytest.approx(3.0, rel=0.02)
     assert data.local_scale == pytest.approx(1.0, rel=0.02)
+    stiff = scaled_set(x, -4.0 * kt * x / 9.0, weights, kt, None)
+    assert stiff.local_scale == pytest.approx(0.25, rel=0.02)  # below 1, at which scales are cut off
     assert data.scores is not None
     torch.testing.assert_close(data.scores, -data.positions * (data.length / 3.0) ** 2, rtol=1e-4, atol=1e-5)
     assert scaled_set(x, None, weights, kt, 0.6).local_scale == pytest.approx(0.2, rel=0.02)
