@@ -108,6 +108,26 @@ def test_any_numbers_of_a_force_field_are_read(seed: int) -> None:
     np.testing.assert_allclose(found_forces.numpy(), forces, rtol=1e-5, atol=1e-5 * np.abs(forces).max())
 
 
+def test_atoms_inside_the_scaled_sphere_of_another_are_descreened_as_in_openmm() -> None:
+    # A proton deep in a heavy atom's sphere: the integral begins on the far side, and a constant is added.
+    system, solvent = openmm.System(), openmm.GBSAOBCForce()
+    radii, scales = np.array([0.25, 0.1, 0.15]), np.array([0.95, 0.8, 0.7])
+    for charge, radius, scale in zip((0.4, -0.7, 0.3), radii, scales, strict=True):
+        system.addParticle(1.0)
+        solvent.addParticle(charge, radius, scale)
+    system.addForce(solvent)
+    base = np.array([[0.0, 0.0, 0.0], [0.05, 0.0, 0.0], [0.0, 0.3, 0.0]])
+    positions = base + np.random.default_rng(0).normal(scale=0.01, size=(4, 3, 3))
+    apart = np.linalg.norm(positions[:, 0] - positions[:, 1], axis=1)
+    reduced = radii - 0.009
+    assert (scales[0] * reduced[0] - apart > reduced[1]).all()
+    energies, forces = _reference(system, positions)
+    mechanics = MolecularMechanics.from_openmm(system).double()
+    found, slopes = mechanics.energy_and_forces(torch.from_numpy(positions))
+    np.testing.assert_allclose(found.numpy(), energies, rtol=1e-5)
+    np.testing.assert_allclose(slopes.numpy(), forces, rtol=1e-4, atol=1e-4 * np.abs(forces).max())
+
+
 def test_written_out_forces_are_the_gradient(positions: np.ndarray, mechanics: MolecularMechanics) -> None:
     x = torch.from_numpy(positions).requires_grad_()
     (gradient,) = torch.autograd.grad(mechanics(x).sum(), x)

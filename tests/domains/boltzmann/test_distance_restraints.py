@@ -80,6 +80,12 @@ def test_the_quadrature_is_exact_where_the_closed_form_is_known() -> None:
     torch.testing.assert_close(found.covariance, law.covariance)
 
 
+def test_the_error_of_the_quadrature_is_seen_with_few_nodes() -> None:
+    few, many = _law(TRUE, nodes=4), _law(TRUE)
+    assert few.quadrature_error > 1e-6 > many.quadrature_error
+    assert abs(few.log_normaliser - many.log_normaliser) < few.quadrature_error
+
+
 def test_the_true_law_has_the_moments_of_its_density_of_distances() -> None:
     """Another rule: over the sphere and then along the distance."""
     law = _law(TRUE)
