@@ -96,7 +96,7 @@ RECIPES = {
         "Alanine dipeptide in implicit water", None, "temperature=300.0",
         ("boltzmann_peptide", "rows.csv", "draws", "VCG-SMC"),
         {"width": 56, "depth": 3, "max_steps": 12_000, "batch_size": 80, "max_noise": 20.0,
-         "chiral_centre": (8, 6, 14, 10)},
+         "variance_floor": 1.0, "chiral_centre": (8, 6, 14, 10)},
     ),
 }  # fmt: skip
 

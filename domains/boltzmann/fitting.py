@@ -42,6 +42,7 @@ class FitSettings:
     validation_fraction: float
     energy_based: bool = False
     fokker_planck: float = 0.0
+    variance_floor: float = 0.03
 
     def options(self) -> TrainingOptions:
         """Return what the training loop is told."""
@@ -171,7 +172,7 @@ def train_score_model(
         energy_based=settings.energy_based,
     )  # fmt: skip
     noise = NoiseRange(settings.min_noise * data.local_scale, settings.max_noise, data.local_scale)
-    objective = ParticleObjective(model.denoiser, data.local_scale, noise)
+    objective = ParticleObjective(model.denoiser, data.local_scale, noise, settings.variance_floor)
     order = torch.randperm(len(data.positions), generator=generator)
     kept_back = min(int(settings.validation_fraction * len(order)), _HELD_OUT_MOST)
     held_out = None

@@ -37,8 +37,6 @@ __all__ = ["NoiseRange", "ParticleObjective"]
 
 _LOW_SHARE, _INNER_SHARE = 0.2, 0.65
 _SPREAD = 0.75
-#: With forces targets are nearly exact at small noise; the loss there weighs more, by at most one over this.
-_LEAST_VARIANCE = 0.03
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,14 @@ class ParticleObjective:
         The length of the module's equations.
     noise : NoiseRange
         Levels to learn.
+    variance_floor : float, default 0.03
+        Least variance of a target by which a loss is divided.
     """
 
     denoiser: Callable[[nn.Module], NetworkDenoiser]
     local_scale: float
     noise: NoiseRange
+    variance_floor: float = 0.03
 
     def __call__(self, network: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
         """Return the mean loss at random noise of ``(positions, weights)`` or with scores after them."""
@@ -122,4 +123,4 @@ class ParticleObjective:
     def _precision(self, levels: Tensor, with_scores: bool) -> Tensor:
         """Return one over the variance of the target of the network's raw output, roughly."""
         share = levels**2 / (levels**2 + self.local_scale**2)
-        return 1.0 / (share + _LEAST_VARIANCE * (1.0 - share)) if with_scores else share
+        return 1.0 / (share + self.variance_floor * (1.0 - share)) if with_scores else share

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,6 +98,9 @@ def test_with_forces_the_raw_target_has_mean_square_one(local_scale: float) -> N
         variance = square / total + 0.03 * own / total
         found = float(objective.at(NETWORK, batch, levels, _normal(4000, 1))) * variance
         assert found == pytest.approx(free * exact, rel=0.05)
+        evenly = replace(objective, variance_floor=1.0)
+        plain = float(evenly.at(NETWORK, batch, levels, _normal(4000, 1)))
+        assert plain == pytest.approx(found, rel=1e-5)
         assert found < 1.05
 
 
