@@ -320,6 +320,8 @@ def _moved(
 
     with torch.inference_mode(False), torch.no_grad():
         scale = alpha * math.hypot(source.local_scale, sigma / alpha) / math.sqrt(settings.gamma)
+        if settings.reward is not None and settings.reward_scale is not None:
+            scale = min(scale, alpha * settings.reward_scale)  # a stiff reward needs shorter steps
         x = _shaken(of_law, result.state.x, settings, scale, source, generator)
         samples = (x + sigma**2 * of_model(x)) / alpha
     return replace(result, samples=samples, nfe=result.nfe + settings.langevin_steps + 2)

@@ -144,6 +144,11 @@ class ParticleModel(DiffusionEstimator):
         check_choice("control", control, CONTROLS)
         law = self._law(temperature)
         source = self._source(n_probes)
+        if control == "ecg" and not source.field.knows_log_density:
+            raise ValueError(
+                'control="ecg" needs log densities: use control="vcg", fit with energy_based=True, or give '
+                "log_density with a score from outside"
+            )
         combined = combined_reward(reward, potential, law.kt, self._probes(n_probes))
         if combined is not None and law.symmetric:
             raise ValueError(

@@ -126,7 +126,7 @@ class Volumes(NamedTuple):
 
 def volumes(x: Tensor, ends: Tensor) -> Volumes:
     """Return volumes of positions ``(batch, particles, 3)`` by their ``(particles, 3 quadruples)`` ends."""
-    edges = (ends.mT @ x).unflatten(1, (-1, 3))
+    edges = (ends.mT @ x).reshape(len(x), -1, 3, x.shape[-1])
     a, b, c = edges.unbind(2)
     slopes = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], 2)
     squares = edges.square().sum(-1) + _SMALLEST**2
@@ -227,7 +227,7 @@ class QuadrupleTerms(nn.Module):
     def __init__(self, quadruples: Quadruples, particles: int, width: int) -> None:
         super().__init__()
         ends = _edge_ends(particles, quadruples.edges)
-        touched = (ends.abs().unflatten(1, (-1, 3)).sum(-1) > 0).float()
+        touched = (ends.abs().reshape(particles, -1, 3).sum(-1) > 0).float()
         signed = torch.tensor(quadruples.signed, dtype=torch.float32)
         kinds = torch.tensor(quadruples.kinds)
         for name, value in (("ends", ends), ("incidence", touched), ("kind", kinds), ("signed", signed)):

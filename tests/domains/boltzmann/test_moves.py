@@ -117,10 +117,7 @@ def test_moves_that_run_away_are_told_with_the_remedy(harmonic: Any) -> None:
         return -0.5 * 2e4 * centre(x).square().flatten(1).sum(1)
 
     law = harmonic(VARIANCE, VARIANCE)
-    settings: dict[str, Any] = {"reward": stiff, "random_state": 0, "nfe": 6}
     with pytest.raises(ValueError, match=r"Langevin moves are too long .* langevin_steps=0"):
-        law.model(local_scale=0.7).sample(20, reward_scale=0.007, **settings)
-    with pytest.raises(ValueError, match=r"local_scale of from_score is too large"):
         law.model(local_scale=70.0).sample(20, random_state=0, nfe=6, langevin_steps=400)
     with pytest.raises(ValueError, match=r"score is not finite.*give reward_scale"):
         law.model().sample(20, reward=lambda x: 1e9 * stiff(x), random_state=0, nfe=6)
@@ -142,3 +139,18 @@ def test_chunks_of_items_are_put_together_in_order(harmonic: Any) -> None:
         torch.testing.assert_close(one, other)
     asked["with_log_density"] = False
     assert chunked.evaluate(x, t, **asked).log_density is None
+
+
+def test_moves_are_as_short_as_a_stiff_reward_needs(harmonic: Any) -> None:
+    stiffness = 800.0
+    reward = AnalyticReward(
+        lambda x: -0.5 * stiffness * centre(x).square().flatten(1).sum(1),
+        lambda x: -stiffness * centre(x),
+        lambda x: torch.full_like(x[:, 0, 0], -stiffness * DOF),
+    )
+    model = harmonic(VARIANCE, VARIANCE).model(local_scale=0.77, min_noise=1e-3)
+    found = model.sample(
+        2000, reward=reward, reward_scale=stiffness**-0.5, control="guidance", nfe=60, particles=2000,
+        random_state=0,
+    )  # fmt: skip
+    assert _variance(found) == pytest.approx(1.0 / (1.0 / VARIANCE + stiffness), rel=0.08)
