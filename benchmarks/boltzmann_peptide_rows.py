@@ -25,6 +25,7 @@ from sciffusion.domains.boltzmann import (
     jensen_shannon_divergence,
     ramachandran_divergence,
     ramachandran_map,
+    weighted_resample,
 )
 
 __all__ = [
@@ -175,8 +176,7 @@ def profile_of(draws: Draws, bins: int = 60) -> FreeEnergyProfile:
 
 
 def part(draws: Draws, count: int, seed: int = 0) -> Draws:
-    """Give so many rows of a set, drawn by their weights, as draws of equal weight."""
-    weights = np.exp(draws.log_weights - draws.log_weights.max())
-    rows = np.random.default_rng(seed).choice(len(weights), count, p=weights / weights.sum())
+    """Give so many rows of a set, drawn by their weights with least repetition, as draws of equal weight."""
+    rows = weighted_resample(draws.log_weights, count, generator=torch.Generator().manual_seed(seed))
     x, equal = draws.configurations[rows], np.zeros(count)
     return Draws(x, draws.energies[rows], equal, draws.groups[rows], draws.cpu_seconds)

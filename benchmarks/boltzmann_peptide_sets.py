@@ -96,7 +96,7 @@ class PeptideSizes:
     compiled: bool
 
 
-FULL = PeptideSizes(51_200, 256, 512, 75, 1000, 40_000, 4, 200, 2000, 1000, 1.0, True)
+FULL = PeptideSizes(51_200, 256, 512, 75, 1000, 40_000, 4, 200, 1000, 500, 1.0, True)
 QUICK = PeptideSizes(600, 16, 16, 30, 25, 500, 2, 16, 64, 32, 0.02, False)
 
 
