@@ -181,6 +181,8 @@ NOTES = """
   floor is chance.
 - Where all energies are shifted alike, dNLL is W1(E) over the temperature: neither tells a wrong shape from a
   wrong mean. Pure guidance can be near in one of them and far in MMD.
+- ECG-SMC needs log densities: it draws from another, smaller model of energies (width 32, depth 3, 6,000
+  steps), so that its rows judge control and model together.
 - Log normalisers are the sharpest test: they add up the errors of the learned score at all noises, of the
   steps and of the weights, and their known values come from importance sampling and integration alone.
 """
