@@ -11,8 +11,11 @@ torsions, boltzmann_peptide_sets.py), beside
 
 by the Jensen-Shannon divergence of Ramachandran maps (64 x 64 bins, smoothed by one bin, nats), the free
 energy of the basin 0 <= phi < 126 degrees over all else, the distance W1 of energies, and effective sizes.
-Draws of the wrong hand are reflected, which is exact (`fold_mirror_images`). CPU seconds are of sampling or
-simulation; training is named apart. Without `--model` a model is fitted first.
+Draws of the wrong hand are reflected: exact for models that do not see the hand (`fold_mirror_images`), a
+fault of those that do, which the column "mirrored" counts. CPU seconds are of sampling or simulation;
+training is named apart. Without `--model` a model is fitted first; the published numbers are of the one of
+
+    python benchmarks/boltzmann_train.py alanine_dipeptide --out build/boltzmann_peptide
 
 Bar: the divergence of VCG-SMC is below that of importance reweighting.
 """

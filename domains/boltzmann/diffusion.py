@@ -59,9 +59,9 @@ class BoltzmannDiffusion(ParticleModel):
         temperatures are in kelvin. Lengths are in any unit, that of X; forces are energies over it.
     chiral_centre : sequence of four int, optional
         A centre and three of its neighbours. Distances cannot tell mirror images apart; with this the network
-        sees the signs of triple products, too, and learns the hand of the training data. The few draws
-        of the other hand are reflected (`BoltzmannSample.reflected_share` says how many). Leave it out where
-        the law has both hands.
+        sees the signs of triple products, too, and learns the hand of the training data. Draws of
+        the other hand are reflected; a good model makes few, and `BoltzmannSample.reflected_share` says how
+        many. Leave it out where the law has both hands.
     local_scale : float, optional
         Smallest length on which the density varies, in the unit of X. By default from the forces, else
         guessed from distances between neighbours.

@@ -15,6 +15,7 @@ from sciffusion.domains.boltzmann import BoltzmannDiffusion
 
 #: Sizes of the guide, and those that run in seconds.
 FEWER = {
+    "100_000": "5",
     "10_000": "400",
     "50_000": "60",
     "sample(5000": "sample(20",
