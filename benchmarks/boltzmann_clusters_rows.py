@@ -87,8 +87,8 @@ class ClusterTask:
 _ALL = {"pure guidance": 5, "G-SMC": 5, "G-SMC, equal time": 1, "VCG": 2, "VCG-SMC": 5,
         "VCG-SMC, no Langevin": 2, "ECG-SMC": 2}  # fmt: skip
 _FEWER = {"pure guidance": 2, "G-SMC": 5, "G-SMC, equal time": 1, "VCG": 1, "VCG-SMC": 5,
-          "VCG-SMC, no Langevin": 2}  # fmt: skip
-_FEWEST = {"pure guidance": 2, "G-SMC": 2, "VCG-SMC": 2}
+          "VCG-SMC, no Langevin": 1}  # fmt: skip
+_FEWEST = {"pure guidance": 1, "G-SMC": 1, "VCG-SMC": 1}
 TASKS = {
     task.stem: task
     for task in (
