@@ -336,16 +336,17 @@ def _tables(
 
 
 READING = """
-- On these clusters replica exchange is the cheaper way by far: their energies cost microseconds, one evaluation
-  of a network of all pairs some hundred times as much, and a draw takes 250 of them, with divergences.
+- On these clusters replica exchange is the cheaper way by far: their energies cost microseconds, one
+  evaluation of a network of all pairs some hundred times as much, and a draw takes 250 of them, with
+  divergences.
 - What a model buys is not in the table: other temperatures and tilts of one model need no simulation, and an
   energy that is dear to evaluate is not evaluated at all while drawing. By the same numbers, a force call
   would have to cost about as many milliseconds as a draw of the model over the steps that replica exchange
   needs for an independent state.
 - Draws "by error" are what the error of a run is worth against the reference, bias and all: a biased run is
   worth few draws however many particles it has. "By spread" leaves the bias out.
-- Where a run of the diffusion costs less than one of the chains, the comparison at equal CPU seconds gives the
-  chains a whole run and favours them.
+- Where a run of the diffusion costs less than one of the chains, the comparison at equal CPU seconds gives
+  the chains a whole run and favours them.
 """
 
 
