@@ -20,7 +20,7 @@ from sciffusion.continuous import (
 from sciffusion.continuous.divergence import divergence
 from sciffusion.exact import ExactDenoiser, GaussianMixtureTarget, GaussianTarget
 from sciffusion.sampling import SampleResult, log_snr_grid
-from sciffusion.sampling.driftlite import AnalyticReward, DifferentiableReward, DriftLiteSampler
+from sciffusion.sampling.driftlite import AnalyticReward, DriftLiteSampler
 from sciffusion.sampling.driftlite.fields import DenoiserField, Subspace
 from sciffusion.sampling.driftlite.potential import Increments, ParticleValues, Tilt, signal_fraction
 from sciffusion.sampling.driftlite.rewards import as_smooth_reward
@@ -435,16 +435,6 @@ def test_divergence_of_a_denoiser_is_that_of_its_score() -> None:
     estimates = torch.stack(probes)
     error = 4 * estimates.std(0) / math.sqrt(40)
     assert bool(((estimates.mean(0) - exact.score_divergence(x, t)).abs() < error).all())
-
-
-def test_rewards_are_differentiated_twice() -> None:
-    x = torch.randn(7, 2, generator=_generator(), dtype=torch.float64)
-    values = as_smooth_reward(lambda y: torch.sin(y).sum(-1)).evaluate(x, Subspace(), _generator())
-    torch.testing.assert_close(values.gradient, torch.cos(x))
-    torch.testing.assert_close(values.laplacian, -torch.sin(x).sum(-1))
-    probed = DifferentiableReward(lambda y: torch.sin(y).sum(-1), n_probes=1)
-    # The second derivatives have no cross terms, so that one probe is exact.
-    torch.testing.assert_close(probed.evaluate(x, Subspace(), _generator()).laplacian, values.laplacian)
 
 
 def _without_centre(x: Tensor) -> Tensor:
