@@ -11,8 +11,6 @@ from .elastic_network import ElasticNetwork, ElasticNetworkScore
 from .files import Configurations, read_configurations, write_configurations
 from .files_xyz import write_xyz
 from .metrics import (
-    BoltzmannReference,
-    RadialDistribution,
     compare_samples,
     delta_nll,
     effective_sample_size,
@@ -24,7 +22,9 @@ from .metrics import (
     sliced_wasserstein,
     weighted_resample,
 )
+from .metrics_distances import RadialDistribution
 from .metrics_profiles import FreeEnergyProfile, families, free_energy_difference, free_energy_profile
+from .metrics_reference import BoltzmannReference
 from .plots import (
     plot_energies,
     plot_ess,

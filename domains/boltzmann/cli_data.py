@@ -17,8 +17,8 @@ from sciffusion.training.checkpoints import write_atomically
 from .cli_options import Count, Force, Oscillator, Picture, Seed, Threads, Xyz
 from .files import Configurations, check_ending, read_configurations, write_configurations
 from .files_xyz import write_xyz
-from .metrics import BoltzmannReference, compare_samples
-from .metrics_reference import EnergyFunction
+from .metrics import compare_samples
+from .metrics_reference import BoltzmannReference, EnergyFunction
 from .plots import plot_samples
 from .plots_style import write_picture
 from .systems import SYSTEMS, element_names, simulate_system, system_energy

@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 
 from .metrics_distances import (
-    RadialDistribution,
     energy_distance_w1,
     pair_distances,
     radial_distribution,
@@ -27,8 +26,6 @@ from .metrics_reference import BoltzmannReference, ReferenceData, energies_of, s
 from .metrics_weights import delta_nll, effective_sample_size, weighted_resample
 
 __all__ = [
-    "BoltzmannReference",
-    "RadialDistribution",
     "compare_samples",
     "delta_nll",
     "effective_sample_size",
